@@ -1,0 +1,255 @@
+//! The dialer: from options to a connected stream.
+//!
+//! The files are read and checked once, when it is made, so that a reconnect an hour later does not depend on them and a
+//! wrong option fails at once. One time-out covers the whole way, and its error says which step was slow.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::error::{NetError, NetErrorKind};
+use super::options::{NetOptions, ProxyOptions, TlsOptions};
+use super::proxy::Proxy;
+use super::stream::Stream;
+use super::tls::ClientTls;
+use super::ws::{WsRequest, WsStream, handshake};
+use super::{explain, tcp};
+
+/// Makes connections with the options it was built from. Cheap to clone; clones share TLS sessions for resumption.
+#[derive(Clone, Debug)]
+pub struct Dialer {
+    tls: Arc<ClientTls>,
+    proxy: Option<Arc<Proxy>>,
+    timeout: Duration,
+}
+
+impl Dialer {
+    /// Reads and checks the files that the options name.
+    ///
+    /// `timeout` bounds each call that connects, from name lookup to the last handshake.
+    ///
+    /// # Errors
+    /// [`NetErrorKind::Config`], naming the option and the path: a file is missing or holds something else, key and
+    /// certificate don't match, the pass phrase is wrong, the proxy URL is malformed.
+    pub fn new(tls: &TlsOptions, proxy: &ProxyOptions, timeout: Duration) -> Result<Self, NetError> {
+        let tls = Arc::new(ClientTls::new(tls)?);
+        let proxy = proxy.proxy.as_deref().map(Proxy::parse).transpose()?.map(Arc::new);
+        if timeout.is_zero() {
+            return Err(NetError::config("--connect-timeout: must be more than 0"));
+        }
+        Ok(Self { tls, proxy, timeout })
+    }
+
+    /// [`Dialer::new`] from the whole schema fragment.
+    ///
+    /// # Errors
+    /// As [`Dialer::new`].
+    pub fn from_options(options: &NetOptions) -> Result<Self, NetError> {
+        Self::new(&options.tls, &options.proxy, options.timeout.connect_timeout.duration())
+    }
+
+    /// What the user should be told each time a connection with these options is made. Only TLS connections are
+    /// concerned, so a plugin that dials plain TCP leaves it out.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        match self.tls.insecure() {
+            true => vec![
+                "--insecure-skip-verify: the server's certificate is not checked; anyone on the way can read and change everything",
+            ],
+            false => Vec::new(),
+        }
+    }
+
+    /// A TCP connection, through the proxy if there is one.
+    ///
+    /// `host` is a name or an address; an IPv6 address may stand in brackets.
+    ///
+    /// # Errors
+    /// [`NetErrorKind::Name`], `Connect`, `Proxy`, `Auth` (proxy) or `Timeout`.
+    pub async fn tcp(&self, host: &str, port: u16) -> Result<TcpStream, NetError> {
+        let peer = Peer::new(host, port);
+        let progress = Progress::default();
+        self.within(peer, &progress, self.dial(peer, &progress)).await
+    }
+
+    /// A TLS connection. `alpn` lists the protocols to offer, best first; empty offers none.
+    ///
+    /// # Errors
+    /// Those of [`Dialer::tcp`], and [`NetErrorKind::Tls`].
+    pub async fn tls(&self, host: &str, port: u16, alpn: &[&[u8]]) -> Result<TlsStream<TcpStream>, NetError> {
+        let peer = Peer::new(host, port);
+        let progress = Progress::default();
+        self.within(peer, &progress, async {
+            let tcp = self.dial(peer, &progress).await?;
+            self.secure(tcp, peer, alpn, &progress).await
+        })
+        .await
+    }
+
+    /// Starts TLS on a connection that began without (as NATS does after its INFO line). `host` and `port` are those the
+    /// connection was made to.
+    ///
+    /// # Errors
+    /// [`NetErrorKind::Tls`] or `Timeout`.
+    pub async fn start_tls(
+        &self,
+        tcp: TcpStream,
+        host: &str,
+        port: u16,
+        alpn: &[&[u8]],
+    ) -> Result<TlsStream<TcpStream>, NetError> {
+        let peer = Peer::new(host, port);
+        let progress = Progress::default();
+        self.within(peer, &progress, self.secure(tcp, peer, alpn, &progress)).await
+    }
+
+    /// A WebSocket connection as a stream of bytes ([`Stream::Ws`] or [`Stream::WsTls`]).
+    ///
+    /// # Errors
+    /// Those of [`Dialer::tls`]; [`NetErrorKind::Handshake`] with the HTTP status and what the server wrote;
+    /// [`NetErrorKind::Auth`] for 401, 403 and 407; [`NetErrorKind::Config`] for a path or header that can't be sent.
+    pub async fn ws(&self, request: &WsRequest<'_>) -> Result<Stream, NetError> {
+        let peer = Peer::new(request.host, request.port);
+        let progress = Progress::default();
+        // A header that can't be sent is found out before anybody is bothered.
+        let http = request.to_http()?;
+        self.within(peer, &progress, async {
+            let tcp = self.dial(peer, &progress).await?;
+            if request.tls {
+                let tls = self.secure(tcp, peer, &[], &progress).await?;
+                progress.at(Step::WebSocket);
+                Ok(WsStream::new(handshake(tls, http, request).await?).into())
+            } else {
+                progress.at(Step::WebSocket);
+                Ok(WsStream::new(handshake(tcp, http, request).await?).into())
+            }
+        })
+        .await
+    }
+
+    async fn dial(&self, peer: Peer<'_>, progress: &Progress) -> Result<TcpStream, NetError> {
+        match &self.proxy {
+            Some(proxy) => {
+                progress.at(Step::Proxy);
+                proxy.connect(peer).await
+            }
+            None => tcp::connect(peer, progress).await,
+        }
+    }
+
+    async fn secure(
+        &self,
+        tcp: TcpStream,
+        peer: Peer<'_>,
+        alpn: &[&[u8]],
+        progress: &Progress,
+    ) -> Result<TlsStream<TcpStream>, NetError> {
+        progress.at(Step::Tls);
+        let name = self.tls.server_name(peer.host)?;
+        let config = self.tls.config(alpn)?;
+        TlsConnector::from(config)
+            .connect(name, tcp)
+            .await
+            .map_err(|e| explain::tls_failed(peer, e, self.tls.has_identity()))
+    }
+
+    async fn within<T>(
+        &self,
+        peer: Peer<'_>,
+        progress: &Progress,
+        work: impl Future<Output = Result<T, NetError>>,
+    ) -> Result<T, NetError> {
+        match tokio::time::timeout(self.timeout, work).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(self.too_slow(peer, progress.step())),
+        }
+    }
+
+    fn too_slow(&self, peer: Peer<'_>, step: Step) -> NetError {
+        let time = crate::sdk::Span::from(self.timeout);
+        let port = peer.port;
+        let (what, hint) = match step {
+            Step::Name => (
+                format!("looking up the host {:?} took more than {time}", peer.host),
+                "check that the DNS server can be reached, or raise --connect-timeout".to_owned(),
+            ),
+            Step::Connect => (
+                format!("{peer} did not answer within {time}"),
+                "check the host and the port; a firewall may want --proxy; --connect-timeout sets the limit"
+                    .into(),
+            ),
+            Step::Proxy => (
+                match &self.proxy {
+                    Some(proxy) => format!("no connection to {peer} through the proxy {proxy} within {time}"),
+                    None => format!("no connection to {peer} within {time}"),
+                },
+                "check --proxy, or raise --connect-timeout".into(),
+            ),
+            Step::Tls => (
+                format!("{peer} did not finish the TLS handshake within {time}"),
+                format!(
+                    "a server that does not speak TLS on port {port} may stay silent: check the scheme and the port"
+                ),
+            ),
+            Step::WebSocket => (
+                format!("{peer} did not answer the WebSocket handshake within {time}"),
+                format!("check that port {port} is a WebSocket port, and whether it wants TLS"),
+            ),
+        };
+        NetError::new(NetErrorKind::Timeout, what).hint(hint)
+    }
+}
+
+/// Where a connection goes: host without brackets, and port.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer<'a> {
+    pub(super) host: &'a str,
+    pub(super) port: u16,
+}
+
+impl<'a> Peer<'a> {
+    pub(super) fn new(host: &'a str, port: u16) -> Self {
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        Self { host: bare.unwrap_or(host), port }
+    }
+}
+
+impl fmt::Display for Peer<'_> {
+    /// As in a URL: an IPv6 address in brackets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// The step a connection is at, for the error when time runs out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Name,
+    Connect,
+    Proxy,
+    Tls,
+    WebSocket,
+}
+
+/// Where the work has got to, seen from outside the future that does it. Atomic only so that futures stay `Send`.
+#[derive(Debug, Default)]
+pub(super) struct Progress(AtomicU8);
+
+impl Progress {
+    pub(super) fn at(&self, step: Step) {
+        self.0.store(step as u8, Ordering::Relaxed);
+    }
+
+    fn step(&self) -> Step {
+        const STEPS: [Step; 5] = [Step::Name, Step::Connect, Step::Proxy, Step::Tls, Step::WebSocket];
+        STEPS[usize::from(self.0.load(Ordering::Relaxed)).min(STEPS.len() - 1)]
+    }
+}

@@ -1,0 +1,200 @@
+//! Certificates and private keys from files.
+//!
+//! A file is read whole, up to a bound, and every complaint names the option and the path. What is accepted: PEM for
+//! everything (PKCS#8, PKCS#1, SEC1; PKCS#8 also encrypted with PBES2), DER for certificates, PKCS#12 with PBES1 or PBES2.
+//! The old OpenSSL way of encrypting PEM (`Proc-Type: 4,ENCRYPTED`) is told apart and refused with the command that
+//! converts it: its key derivation is one round of MD5.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use p12_keystore::Pkcs12Archive;
+use pkcs8::EncryptedPrivateKeyInfoRef;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{Error as TlsError, InconsistentKeys};
+
+use super::error::NetError;
+
+/// The largest file read. A bundle of all public CAs has about 250 KiB.
+const LARGEST_FILE: u64 = 4 << 20;
+
+/// A file that an option names, with the words for complaints about it.
+struct Named<'a> {
+    flag: &'static str,
+    path: &'a Path,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Named<'a> {
+    fn read(flag: &'static str, path: &'a Path) -> Result<Self, NetError> {
+        let mut bytes = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes));
+        let named = Self { flag, path, bytes };
+        match read {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(named.wrong("no such file")),
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                Err(named.wrong("may not be read (permissions)"))
+            }
+            Err(e) => Err(named.wrong(&format!("cannot be read: {e}")).source(e)),
+            Ok(_) if named.bytes.len() as u64 > LARGEST_FILE => {
+                Err(named.wrong("larger than 4 MiB, which no file of this kind is"))
+            }
+            Ok(_) => Ok(named),
+        }
+    }
+
+    fn wrong(&self, what: &str) -> NetError {
+        NetError::config(format!("{} {}: {what}", self.flag, self.path.display()))
+    }
+
+    fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.bytes)
+    }
+
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, NetError> {
+        // DER: an ASN.1 SEQUENCE with a two-byte length. Its content is checked by whoever uses it.
+        if self.bytes.starts_with(&[0x30, 0x82]) {
+            return Ok(vec![CertificateDer::from(self.bytes.clone())]);
+        }
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
+        match found {
+            Err(e) => Err(self.wrong(&format!("damaged PEM: {e}"))),
+            Ok(certificates) if certificates.is_empty() => Err(self.wrong("no certificate in it")),
+            Ok(certificates) => Ok(certificates),
+        }
+    }
+
+    fn key(&self, password: Option<&str>) -> Result<PrivateKeyDer<'static>, NetError> {
+        let text = self.text();
+        if let Some(der) = section(&text, "ENCRYPTED PRIVATE KEY") {
+            let der = der.ok_or_else(|| self.wrong("damaged PEM in its encrypted key"))?;
+            return self.decrypt(&der, password);
+        }
+        if text.contains("Proc-Type: 4,ENCRYPTED") {
+            return Err(self
+                .wrong("the key is encrypted in OpenSSL's old form, which is too weak to be supported")
+                .hint(format!("convert it: openssl pkcs8 -topk8 -in {} -out NEW.pem", self.path.display())));
+        }
+        match PrivateKeyDer::from_pem_slice(&self.bytes) {
+            Ok(key) => Ok(key),
+            Err(rustls::pki_types::pem::Error::NoItemsFound) => Err(self.wrong("no private key in it")),
+            Err(e) => Err(self.wrong(&format!("damaged PEM: {e}"))),
+        }
+    }
+
+    fn decrypt(&self, der: &[u8], password: Option<&str>) -> Result<PrivateKeyDer<'static>, NetError> {
+        let sealed = EncryptedPrivateKeyInfoRef::try_from(der)
+            .map_err(|e| self.wrong(&format!("the encrypted key cannot be understood: {e}")))?;
+        let password = password.ok_or_else(|| {
+            self.wrong("the key is encrypted and there is no pass phrase")
+                .hint("give it with --tls-key-password")
+        })?;
+        let open = sealed.decrypt(password).map_err(|_| self.wrong_password())?;
+        Ok(PrivatePkcs8KeyDer::from(open.as_bytes().to_vec()).into())
+    }
+
+    fn wrong_password(&self) -> NetError {
+        self.wrong("the pass phrase does not open the key").hint("check --tls-key-password")
+    }
+}
+
+/// The bytes of the first PEM section of this kind: `None` when there is none, `Some(None)` when it is damaged.
+fn section(text: &str, kind: &str) -> Option<Option<Vec<u8>>> {
+    let (_, rest) = text.split_once(&format!("-----BEGIN {kind}-----"))?;
+    let body = rest.split_once(&format!("-----END {kind}-----")).map(|(body, _)| body);
+    Some(body.and_then(|body| {
+        let base64: String = body.split_whitespace().collect();
+        STANDARD.decode(base64).ok()
+    }))
+}
+
+/// The certificates of a file of CAs.
+pub(super) fn load_cas(flag: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, NetError> {
+    Named::read(flag, path)?.certificates()
+}
+
+/// Certificate chain and key from PEM files, checked to belong together. Without `key` it is looked for beside the
+/// certificate.
+pub(super) fn load_pem(
+    provider: &CryptoProvider,
+    certificate: &Path,
+    key: Option<&Path>,
+    password: Option<&str>,
+) -> Result<CertifiedKey, NetError> {
+    let certificate = Named::read("--tls-cert", certificate)?;
+    let chain = certificate.certificates()?;
+    let (key, file) = match key {
+        Some(path) => {
+            let file = Named::read("--tls-key", path)?;
+            (file.key(password)?, file)
+        }
+        None if certificate.text().contains("PRIVATE KEY-----") => (certificate.key(password)?, certificate),
+        None => {
+            return Err(certificate
+                .wrong("there is no private key for this certificate")
+                .hint("give the key's file with --tls-key"));
+        }
+    };
+    pair(provider, chain, key, &file)
+}
+
+/// Certificate chain and key from a PKCS#12 file.
+pub(super) fn load_pkcs12(
+    provider: &CryptoProvider,
+    path: &Path,
+    password: Option<&str>,
+) -> Result<CertifiedKey, NetError> {
+    let file = Named::read("--tls-pkcs12", path)?;
+    let archive = Pkcs12Archive::from_pkcs12(&file.bytes, password.unwrap_or("")).map_err(|e| {
+        use p12_keystore::error::Error as P12;
+        match (&e, password) {
+            (P12::MacError(_) | P12::Pkcs5Error(_) | P12::UnpadError, None) => file
+                .wrong("the file is encrypted and there is no pass phrase")
+                .hint("give it with --tls-key-password"),
+            (P12::MacError(_) | P12::Pkcs5Error(_) | P12::UnpadError, Some(_)) => file.wrong_password(),
+            _ => file.wrong(&format!("not a PKCS#12 file that can be read: {e}")),
+        }
+    })?;
+    let key = archive.keys.first().ok_or_else(|| file.wrong("no private key in it"))?;
+    // The certificate of the key is marked with the same id; writers that leave ids out put it first.
+    let id = key.local_key_id.as_ref().map(|id| id.0.as_slice());
+    let leaf = id.and_then(|id| archive.certs.iter().position(|c| c.local_key_id.as_deref() == Some(id)));
+    let leaf = leaf.unwrap_or(0);
+    let first = archive.certs.get(leaf).ok_or_else(|| file.wrong("no certificate in it"))?;
+    // The rest of the chain, from issuer to issuer; the root itself need not be sent but does no harm.
+    let mut chain = vec![&first.cert];
+    while let Some(next) = archive
+        .certs
+        .iter()
+        .map(|c| &c.cert)
+        .find(|c| chain.last().is_some_and(|last| last.issuer() == c.subject()) && !chain.contains(c))
+    {
+        chain.push(next);
+    }
+    let chain = chain.into_iter().map(|c| CertificateDer::from(c.as_der().to_vec())).collect();
+    pair(provider, chain, PrivatePkcs8KeyDer::from(key.key.as_der().to_vec()).into(), &file)
+}
+
+/// Puts chain and key together. `file` is the one the key came from.
+fn pair(
+    provider: &CryptoProvider,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    file: &Named<'_>,
+) -> Result<CertifiedKey, NetError> {
+    CertifiedKey::from_der(chain, key, provider).map_err(|e| match e {
+        TlsError::InconsistentKeys(InconsistentKeys::KeyMismatch) => file
+            .wrong("the private key does not belong to the certificate")
+            .hint("check --tls-cert and --tls-key"),
+        TlsError::InvalidCertificate(e) => file.wrong(&format!("the certificate cannot be used: {e}")),
+        e => file
+            .wrong(&format!("the private key cannot be used: {e}"))
+            .hint("keys may be RSA (2048 bits up), ECDSA P-256, P-384 or Ed25519"),
+    })
+}

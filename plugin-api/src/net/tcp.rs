@@ -1,0 +1,97 @@
+//! Name lookup and TCP connect.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::net::{TcpStream, lookup_host};
+
+use super::dial::{Peer, Progress, Step};
+use super::error::{NetError, NetErrorKind};
+
+/// Addresses tried of one name. Enough for any cluster behind a name, few enough to bound the sockets.
+const MOST_ADDRESSES: usize = 16;
+
+/// How long an address may stay silent before the next one is tried beside it (RFC 8305 section 5 recommends 250 ms).
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+
+/// Connects to the first address of the host that answers. The caller bounds the time.
+pub(super) async fn connect(peer: Peer<'_>, progress: &Progress) -> Result<TcpStream, NetError> {
+    progress.at(Step::Name);
+    let mut addresses: Vec<SocketAddr> =
+        lookup_host((peer.host, peer.port)).await.map_err(|e| name_error(peer, e))?.collect();
+    addresses.dedup();
+    addresses.truncate(MOST_ADDRESSES);
+    progress.at(Step::Connect);
+    let stream = first_to_answer(addresses).await.map_err(|failures| connect_error(peer, failures))?;
+    // Small packets matter more than full ones to every protocol here. A socket that can't is as good.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+/// Tries the addresses in order: the next one as soon as one fails, or beside it when it stays silent, so that a dead IPv6
+/// route costs a quarter of a second and not the whole time-out.
+async fn first_to_answer(addresses: Vec<SocketAddr>) -> Result<TcpStream, Vec<(SocketAddr, io::Error)>> {
+    let mut failures = Vec::new();
+    let mut waiting = addresses.into_iter();
+    let mut running = FuturesUnordered::new();
+    loop {
+        if let Some(address) = waiting.next() {
+            running.push(async move { (address, TcpStream::connect(address).await) });
+        }
+        tokio::select! {
+            outcome = running.next() => match outcome {
+                Some((_, Ok(stream))) => return Ok(stream),
+                Some((address, Err(e))) => failures.push((address, e)),
+                None => return Err(failures),
+            },
+            () = tokio::time::sleep(NEXT_ADDRESS_AFTER), if waiting.len() > 0 => {}
+        }
+    }
+}
+
+fn name_error(peer: Peer<'_>, error: io::Error) -> NetError {
+    let text = error.to_string();
+    let reason = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
+    NetError::new(NetErrorKind::Name, format!("cannot find the host {:?}: {reason}", peer.host))
+        .hint("check the spelling of the host name and that its DNS server can be reached")
+        .source(error)
+}
+
+fn connect_error(peer: Peer<'_>, mut failures: Vec<(SocketAddr, io::Error)>) -> NetError {
+    let refused = failures.iter().position(|(_, e)| e.kind() == io::ErrorKind::ConnectionRefused);
+    let first = failures.first().map(|(_, e)| reason(e)).unwrap_or_else(|| "the name has no address".into());
+    let same = failures.iter().all(|(_, e)| reason(e) == first);
+    let why = if same {
+        first
+    } else {
+        let each = failures.iter().take(4).map(|(a, e)| format!("{}: {}", a.ip(), reason(e)));
+        each.collect::<Vec<_>>().join("; ")
+    };
+    let mut error = NetError::new(NetErrorKind::Connect, format!("cannot connect to {peer}: {why}"));
+    error = match refused {
+        Some(_) => error.hint(format!("nothing listens on port {} there: is the server running?", peer.port)),
+        None => error.hint("check the network, the host and the port; a firewall may want --proxy"),
+    };
+    // The source is the failure the hint speaks of.
+    match failures.is_empty() {
+        true => error,
+        false => error.source(failures.swap_remove(refused.unwrap_or(0)).1),
+    }
+}
+
+/// The reason alone, without the number that [`io::Error`] puts after it.
+pub(super) fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        io::ErrorKind::ConnectionReset => "connection reset".into(),
+        io::ErrorKind::ConnectionAborted => "connection aborted".into(),
+        io::ErrorKind::HostUnreachable => "host unreachable".into(),
+        io::ErrorKind::NetworkUnreachable => "network unreachable".into(),
+        io::ErrorKind::TimedOut => "no answer".into(),
+        io::ErrorKind::UnexpectedEof => "connection closed".into(),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,251 @@
+//! The front: all that happens before and around the broker library's own loopback listener.
+//!
+//! The library takes PEM paths for TLS and is bound to another crypto provider there; it has no bound on
+//! connections nor on the time until CONNECT; a WebSocket ping ends its streams; and it closes before it
+//! would say why (MQTT 5.0 section 4.13). So every client comes in here, and is relayed. The price is one
+//! more hop on loopback.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
+
+use super::event::BrokerEvent;
+use super::hooks::House;
+use super::links::{Link, Transport, proxy_header};
+use super::websocket;
+
+/// Relay buffer of each direction.
+const BUFFER: usize = 16 * 1024;
+/// How long the library has, after it closed a connection, to tell why.
+const GOODBYE_PATIENCE: Duration = Duration::from_millis(500);
+/// How long the library has to finish after the client closed.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+/// Pause after a failed accept, which mostly means that file descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What every listener of one broker shares.
+pub(super) struct Front {
+    pub(super) house: Arc<House>,
+    /// The library's listener.
+    pub(super) inner: SocketAddr,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) room: Arc<Semaphore>,
+    pub(super) max_packet_size: usize,
+    pub(super) handshake_timeout: Duration,
+}
+
+impl Front {
+    /// Takes in clients for ever; ends with the runtime.
+    pub(super) async fn listen(self: Arc<Self>, listener: TcpListener, transport: Transport) {
+        loop {
+            let (stream, peer) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    log::warn!("cannot take in a connection: {error}");
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
+                self.refuse(peer, "the broker has as many connections as it may".to_owned());
+                continue;
+            };
+            let front = Arc::clone(&self);
+            tokio::spawn(async move {
+                if let Err(error) = front.serve(stream, peer, transport).await {
+                    log::debug!("connection from {peer}: {error}");
+                }
+                drop(permit);
+            });
+        }
+    }
+
+    fn refuse(&self, peer: SocketAddr, reason: String) {
+        self.house.report(BrokerEvent::Refused {
+            client: None,
+            peer: Some(peer),
+            what: "connection",
+            topic: None,
+            reason,
+        });
+    }
+
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr, transport: Transport) -> io::Result<()> {
+        let deadline = Instant::now() + self.handshake_timeout;
+        stream.set_nodelay(true)?;
+        match transport {
+            Transport::Mqtt | Transport::Mqtts => match &self.tls {
+                None => {
+                    let (from, to) = stream.into_split();
+                    self.relay(from, to, peer, transport, deadline).await
+                }
+                Some(tls) => {
+                    let stream = self.tls_handshake(tls, stream, peer, deadline).await?;
+                    let (from, to) = tokio::io::split(stream);
+                    self.relay(from, to, peer, transport, deadline).await
+                }
+            },
+            Transport::Ws | Transport::Wss => match &self.tls {
+                None => self.serve_websocket(stream, peer, transport, deadline).await,
+                Some(tls) => {
+                    let stream = self.tls_handshake(tls, stream, peer, deadline).await?;
+                    self.serve_websocket(stream, peer, transport, deadline).await
+                }
+            },
+        }
+    }
+
+    async fn tls_handshake(
+        &self,
+        tls: &TlsAcceptor,
+        stream: TcpStream,
+        peer: SocketAddr,
+        deadline: Instant,
+    ) -> io::Result<tokio_rustls::server::TlsStream<TcpStream>> {
+        let result = match timeout_at(deadline, tls.accept(stream)).await {
+            Ok(result) => result,
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long")),
+        };
+        result.inspect_err(|error| self.refuse(peer, format!("TLS: {error}")))
+    }
+
+    async fn serve_websocket<S>(
+        &self,
+        stream: S,
+        peer: SocketAddr,
+        transport: Transport,
+        deadline: Instant,
+    ) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let result = match timeout_at(deadline, websocket::accept(stream, self.max_packet_size)).await {
+            Ok(result) => result,
+            Err(_) => Err("the handshake took too long".to_owned()),
+        };
+        match result {
+            Ok((from, to)) => self.relay(from, to, peer, transport, deadline).await,
+            Err(reason) => {
+                self.refuse(peer, format!("WebSocket: {reason}"));
+                Err(io::Error::other(reason))
+            }
+        }
+    }
+
+    /// Announces a client to the library and carries its bytes until one side ends.
+    async fn relay<R, W>(
+        &self,
+        from: R,
+        to: W,
+        peer: SocketAddr,
+        transport: Transport,
+        deadline: Instant,
+    ) -> io::Result<()>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let links = &self.house.links;
+        let Some((token, link)) = links.open(peer, transport) else {
+            return Err(io::Error::other("the system has no random numbers"));
+        };
+        let result = async {
+            let mut inner = TcpStream::connect(self.inner).await?;
+            inner.set_nodelay(true)?;
+            inner.write_all(&proxy_header(token)).await?;
+            log::debug!("{peer} is {token} to the broker library");
+            self.carry(from, to, inner, &link, deadline).await
+        }
+        .await;
+        if !link.accepted() {
+            log::debug!("{peer} left before its CONNECT was accepted");
+        }
+        links.close(token);
+        result
+    }
+
+    async fn carry<R, W>(
+        &self,
+        mut from: R,
+        mut to: W,
+        inner: TcpStream,
+        link: &Link,
+        deadline: Instant,
+    ) -> io::Result<()>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let (mut inner_from, mut inner_to) = inner.into_split();
+        let mut client_closed = false;
+        {
+            let mut down = pin!(copy(&mut inner_from, &mut to));
+            let mut up = pin!(async {
+                let result = copy(&mut from, &mut inner_to).await;
+                inner_to.shutdown().await.and(result)
+            });
+            let mut limit = pin!(sleep_until(deadline));
+            let mut waiting = true;
+            loop {
+                tokio::select! {
+                    result = &mut down => {
+                        result?;
+                        break;
+                    }
+                    result = &mut up, if !client_closed => {
+                        if let Err(error) = result {
+                            log::debug!("connection from {}: {error}", link.peer);
+                        }
+                        client_closed = true;
+                        waiting = true;
+                        limit.as_mut().reset(Instant::now() + DRAIN_PATIENCE);
+                    }
+                    () = &mut limit, if waiting => {
+                        if client_closed {
+                            return Ok(());
+                        }
+                        if !link.accepted() {
+                            self.refuse(link.peer, "no CONNECT arrived in time".to_owned());
+                            return Ok(());
+                        }
+                        waiting = false;
+                    }
+                }
+            }
+        }
+        if !client_closed {
+            if let Some(code) = link.goodbye(GOODBYE_PATIENCE).await {
+                // DISCONNECT with a reason code and no properties (section 3.14).
+                timeout(GOODBYE_PATIENCE, to.write_all(&[0xE0, 1, code])).await??;
+            }
+            timeout(GOODBYE_PATIENCE, to.shutdown()).await??;
+        }
+        Ok(())
+    }
+}
+
+/// Copies until the end of `from`. Unlike `tokio::io::copy` with a buffer of our size, and it flushes only
+/// when nothing more is at hand, which keeps TLS records and WebSocket frames large.
+async fn copy<R, W>(from: &mut R, to: &mut W) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let count = from.read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        to.write_all(&buffer[..count]).await?;
+        to.flush().await?;
+    }
+}

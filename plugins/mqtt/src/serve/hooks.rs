@@ -1,0 +1,382 @@
+//! Our say in what the broker library does: who may connect, what is refused, what is shown.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use ring::hmac;
+use ring::rand::SystemRandom;
+use rmqtt::codec::types::Publish as CodecPublish;
+use rmqtt::codec::v5::{PublishAckReason, SubscribeAckReason, ToReasonCode};
+use rmqtt::context::ServerContext;
+use rmqtt::hook::{Handler, HookResult, Parameter, ReturnType, Type};
+use rmqtt::net::MqttError;
+use rmqtt::session::Session;
+use rmqtt::types::{
+    AuthResult, ConnectInfo, From as Origin, FromType, LastWill, Publish, PublishAclResult, PublishResult,
+    Reason, Subscribe, SubscribeAclResult,
+};
+
+use super::budget::Budget;
+use super::error::BrokerError;
+use super::event::{BrokerEvent, BrokerMessage, Properties, Text};
+use super::feed::Feed;
+use super::filter;
+use super::links::Links;
+use super::options::{DenyRule, User};
+use super::stores::Retained;
+
+/// How long a publisher waits for memory before its message is refused.
+const ROOM_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The reason codes of MQTT 5.0 that our own checks lead to.
+mod code {
+    pub(super) const SESSION_TAKEN_OVER: u8 = 0x8E;
+    pub(super) const TOPIC_NAME_INVALID: u8 = 0x90;
+    pub(super) const TOPIC_ALIAS_INVALID: u8 = 0x94;
+    pub(super) const QUOTA_EXCEEDED: u8 = 0x97;
+    pub(super) const NOT_AUTHORIZED: u8 = 0x87;
+}
+
+/// The users as keyed digests: the secrets are not kept, and comparing takes the same time for any guess.
+pub(super) struct Users {
+    key: hmac::Key,
+    digests: HashMap<String, hmac::Tag>,
+    nobody: hmac::Tag,
+}
+
+impl Users {
+    pub(super) fn new(users: &[User]) -> Result<Self, BrokerError> {
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
+            .map_err(|_| std::io::Error::other("the system has no random numbers"))?;
+        let mut digests = HashMap::new();
+        for user in users {
+            if digests.insert(user.name.clone(), hmac::sign(&key, user.secret.as_bytes())).is_some() {
+                return Err(BrokerError::Option {
+                    option: "user",
+                    reason: format!("the name \"{}\" is given twice", user.name),
+                });
+            }
+        }
+        let nobody = hmac::sign(&key, b"");
+        Ok(Self { key, digests, nobody })
+    }
+
+    fn allow(&self, name: Option<&str>, password: Option<&[u8]>) -> bool {
+        if self.digests.is_empty() {
+            return true;
+        }
+        let known = name.and_then(|name| self.digests.get(name));
+        let given = hmac::sign(&self.key, password.unwrap_or_default());
+        let same = hmac::verify(&self.key, password.unwrap_or_default(), known.unwrap_or(&self.nobody).as_ref());
+        // `given` is computed so that an unknown name costs what a known one costs.
+        drop(given);
+        known.is_some() && password.is_some() && same.is_ok()
+    }
+}
+
+/// What the hooks decide by and report to.
+pub(super) struct House {
+    pub(super) users: Users,
+    pub(super) deny_subscribe: Vec<DenyRule>,
+    pub(super) deny_publish: Vec<DenyRule>,
+    pub(super) max_topic_aliases: u16,
+    pub(super) links: Arc<Links>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) retained: Arc<Retained>,
+    pub(super) events: Arc<Feed<BrokerEvent>>,
+    pub(super) messages: Arc<Feed<BrokerMessage>>,
+}
+
+impl House {
+    /// Registers itself for all that it wants to know.
+    pub(super) async fn attach(self: &Arc<Self>, scx: &ServerContext) {
+        let register = scx.extends.hook_mgr().register();
+        for kind in [
+            Type::ClientAuthenticate,
+            Type::ClientConnected,
+            Type::ClientDisconnected,
+            Type::ClientSubscribeCheckAcl,
+            Type::SessionSubscribed,
+            Type::SessionUnsubscribed,
+            Type::MessagePublish,
+            Type::MessagePublishCheckAcl,
+            Type::MessageDropped,
+        ] {
+            register.add(kind, Box::new(Hooks(Arc::clone(self)))).await;
+        }
+        register.start().await;
+    }
+
+    pub(super) fn report(&self, event: BrokerEvent) {
+        self.events.push(event, size_of::<BrokerEvent>());
+    }
+
+    fn authenticate(&self, connect: &ConnectInfo) -> AuthResult {
+        let id = connect.id();
+        let Some(link) = self.links.find(id.remote_addr) else {
+            log::warn!("refused a program on this machine that tried the broker's inner port");
+            return AuthResult::NotAuthorized;
+        };
+        let refused = |reason: String| {
+            self.report(BrokerEvent::Refused {
+                client: Some(id.client_id.clone()),
+                peer: Some(link.peer),
+                what: "connection",
+                topic: None,
+                reason,
+            });
+        };
+        let name = connect.username().map(AsRef::<str>::as_ref);
+        if !self.users.allow(name, connect.password().map(AsRef::as_ref)) {
+            refused(match name {
+                Some(name) => format!("unknown user \"{name}\" or wrong password"),
+                None => "a user name and a password are required".to_owned(),
+            });
+            return AuthResult::BadUsernameOrPassword;
+        }
+        if let Some(will) = connect.last_will() {
+            let topic: &str = match &will {
+                LastWill::V3(will) => &will.topic,
+                LastWill::V5(will) => &will.topic,
+            };
+            let fault = filter::topic_fault(topic).map(str::to_owned).or_else(|| {
+                DenyRule::find(&self.deny_publish, topic).map(|rule| format!("denied by \"{}\"", rule.filter))
+            });
+            if let Some(fault) = fault {
+                refused(format!("last will to \"{topic}\": {fault}"));
+                return AuthResult::NotAuthorized;
+            }
+        }
+        AuthResult::Allow(false, None)
+    }
+
+    async fn connected(&self, session: &Session) {
+        let link = self.links.find(session.id.remote_addr);
+        let level = session.protocol().await.unwrap_or_default();
+        if let Some(link) = &link {
+            link.accept(level);
+        }
+        self.report(BrokerEvent::Connected {
+            client: session.id.client_id.clone(),
+            peer: link.as_ref().map(|link| link.peer),
+            transport: link.as_ref().map(|link| link.transport),
+            version: match level {
+                3 => "3.1",
+                4 => "3.1.1",
+                _ => "5.0",
+            },
+            user: session.id.username.clone(),
+        });
+    }
+
+    fn disconnected(&self, session: &Session, reason: &Reason) {
+        let link = self.links.find(session.id.remote_addr);
+        let peer = link.as_ref().map(|link| link.peer);
+        if let Some(link) = link {
+            link.leave(disconnect_code(reason));
+        }
+        let reason = describe(reason);
+        self.report(BrokerEvent::Disconnected { client: session.id.client_id.clone(), peer, reason });
+    }
+
+    fn check_subscribe(&self, session: &Session, subscribe: &Subscribe) -> Option<SubscribeAclResult> {
+        let rule = DenyRule::find(&self.deny_subscribe, &subscribe.topic_filter)?;
+        self.report(BrokerEvent::Refused {
+            client: Some(session.id.client_id.clone()),
+            peer: self.links.find(session.id.remote_addr).map(|link| link.peer),
+            what: "subscribe",
+            topic: Some(subscribe.topic_filter.clone()),
+            reason: format!("denied by \"{}\"", rule.filter),
+        });
+        let reason = SubscribeAckReason::try_from(rule.code).unwrap_or(SubscribeAckReason::NotAuthorized);
+        Some(SubscribeAclResult::new_failure(reason))
+    }
+
+    /// Judges a PUBLISH; an allowed one is shown.
+    async fn check_publish(&self, session: &Session, publish: &Publish) -> PublishAclResult {
+        let link = || self.links.find(session.id.remote_addr);
+        let refuse = |code: u8, disconnect: bool, reason: String| {
+            let link = link();
+            if let (true, Some(link)) = (disconnect, &link) {
+                link.blame(code);
+            }
+            self.report(BrokerEvent::Refused {
+                client: Some(session.id.client_id.clone()),
+                peer: link.map(|link| link.peer),
+                what: "publish",
+                topic: Some(publish.topic.clone()),
+                reason: reason.clone(),
+            });
+            let code = PublishAckReason::try_from(code).unwrap_or(PublishAckReason::NotAuthorized);
+            PublishAclResult(PublishResult::reason_code(code, Some(reason.into()), disconnect))
+        };
+        let alias = publish.properties.as_ref().and_then(|known| known.topic_alias);
+        if let Some(alias) = alias.filter(|alias| alias.get() > self.max_topic_aliases) {
+            let reason = format!("topic alias {alias} is above the maximum of {}", self.max_topic_aliases);
+            return refuse(code::TOPIC_ALIAS_INVALID, true, reason);
+        }
+        if let Some(fault) = filter::topic_fault(&publish.topic) {
+            return refuse(code::TOPIC_NAME_INVALID, true, fault.to_owned());
+        }
+        if let Some(rule) = DenyRule::find(&self.deny_publish, &publish.topic) {
+            return refuse(rule.code, false, format!("denied by \"{}\"", rule.filter));
+        }
+        if !self.budget.room(ROOM_PATIENCE).await {
+            let reason = "the broker holds too many undelivered bytes; slow subscribers?".to_owned();
+            return refuse(code::QUOTA_EXCEEDED, false, reason);
+        }
+        if publish.retain
+            && !publish.payload.is_empty()
+            && !self.retained.room(publish.topic.len() + publish.payload.len()).await
+        {
+            let reason = "the broker keeps as many retained messages as it may".to_owned();
+            return refuse(code::QUOTA_EXCEEDED, false, reason);
+        }
+        self.show(session.id.client_id.clone(), publish, false);
+        PublishAclResult::allow()
+    }
+
+    /// Counts the payload; a last will, which the library does not check, is shown here.
+    fn take_in(&self, origin: &Origin, publish: &Publish) -> Option<Publish> {
+        let counted = (!publish.payload.is_empty()).then(|| {
+            let mut counted = publish.clone();
+            counted.payload = self.budget.track(&publish.payload);
+            counted
+        });
+        if matches!(origin.typ(), FromType::LastWill) {
+            self.show(origin.id.client_id.clone(), counted.as_ref().unwrap_or(publish), true);
+        }
+        counted
+    }
+
+    fn show(&self, client: Text, publish: &CodecPublish, will: bool) {
+        let properties = publish.properties.as_ref().map_or_else(Properties::default, |known| Properties {
+            user: known.user_properties.clone(),
+            content_type: known.content_type.clone(),
+            response_topic: known.response_topic.clone(),
+            correlation_data: known.correlation_data.clone(),
+            message_expiry: known.message_expiry_interval.map(Into::into),
+            utf8: known.is_utf8_payload,
+        });
+        let message = BrokerMessage {
+            time: SystemTime::now(),
+            client,
+            will,
+            topic: publish.topic.clone(),
+            payload: publish.payload.clone(),
+            qos: publish.qos.value(),
+            retain: publish.retain,
+            dup: publish.dup,
+            properties,
+        };
+        let weight = message.weight();
+        self.messages.push(message, weight);
+    }
+
+    fn dropped(&self, to: Option<Text>, publish: &Publish, reason: &Reason) {
+        // A refusal of ours was reported when it was made.
+        if matches!(reason, Reason::PublishResult(_)) {
+            return;
+        }
+        self.report(BrokerEvent::Dropped {
+            client: to,
+            topic: publish.topic.clone(),
+            reason: describe(reason),
+        });
+    }
+}
+
+/// The reason code a 5.0 client must be told in DISCONNECT; `None` when it left by itself.
+fn disconnect_code(reason: &Reason) -> Option<u8> {
+    match reason {
+        Reason::ConnectDisconnect(_) | Reason::ConnectRemoteClose => None,
+        // Another connection with the same client identifier.
+        Reason::ConnectKicked(false) => Some(code::SESSION_TAKEN_OVER),
+        // The library has one error for all faults of a topic alias, and only its text tells them apart.
+        Reason::MqttError(MqttError::PublishAckReason(_, text)) if text.contains("alias") => {
+            Some(code::TOPIC_ALIAS_INVALID)
+        }
+        Reason::MqttError(MqttError::PublishAckReason(PublishAckReason::NotAuthorized, _)) => {
+            Some(code::NOT_AUTHORIZED)
+        }
+        Reason::Reasons(reasons) => match reasons.first() {
+            Some(first) => disconnect_code(first),
+            None => Some(reason.to_reason_code().into()),
+        },
+        other => Some(other.to_reason_code().into()),
+    }
+}
+
+/// The reason in words.
+fn describe(reason: &Reason) -> String {
+    match reason {
+        Reason::ConnectDisconnect(_) => "the client disconnected".to_owned(),
+        Reason::ConnectRemoteClose => "the client closed the connection without DISCONNECT".to_owned(),
+        Reason::ConnectKeepaliveTimeout => "keep alive: nothing was heard from the client".to_owned(),
+        Reason::ConnectKicked(_) => "another connection took over the session".to_owned(),
+        Reason::SessionExpiration => "the session expired".to_owned(),
+        Reason::MessageExpiration => "the message expired".to_owned(),
+        Reason::MessageQueueFull => "the receiver's queue is full".to_owned(),
+        Reason::InflightWindowFull => "the client sent more than the receive maximum allows".to_owned(),
+        Reason::Reasons(reasons) => match reasons.first() {
+            Some(first) => describe(first),
+            None => reason.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
+struct Hooks(Arc<House>);
+
+#[async_trait]
+impl Handler for Hooks {
+    async fn hook(&self, parameter: &Parameter, result: Option<HookResult>) -> ReturnType {
+        let house = &self.0;
+        let result = match parameter {
+            Parameter::ClientAuthenticate(connect) => {
+                return (false, Some(HookResult::AuthResult(house.authenticate(connect))));
+            }
+            Parameter::ClientConnected(session) => {
+                house.connected(session).await;
+                result
+            }
+            Parameter::ClientDisconnected(session, reason) => {
+                house.disconnected(session, reason);
+                result
+            }
+            Parameter::ClientSubscribeCheckAcl(session, subscribe) => {
+                house.check_subscribe(session, subscribe).map(HookResult::SubscribeAclResult)
+            }
+            Parameter::SessionSubscribed(session, subscribe) => {
+                house.report(BrokerEvent::Subscribed {
+                    client: session.id.client_id.clone(),
+                    filter: subscribe.topic_filter.clone(),
+                    group: subscribe.opts.shared_group().cloned(),
+                    qos: subscribe.opts.qos_value(),
+                });
+                result
+            }
+            Parameter::SessionUnsubscribed(session, unsubscribe) => {
+                house.report(BrokerEvent::Unsubscribed {
+                    client: session.id.client_id.clone(),
+                    filter: unsubscribe.topic_filter.clone(),
+                });
+                result
+            }
+            Parameter::MessagePublish(_, origin, publish) => {
+                house.take_in(origin, publish).map(HookResult::Publish)
+            }
+            Parameter::MessagePublishCheckAcl(session, publish) => {
+                Some(HookResult::PublishAclResult(house.check_publish(session, publish).await))
+            }
+            Parameter::MessageDropped(to, _, publish, reason) => {
+                house.dropped(to.as_ref().map(|id| id.client_id.clone()), publish, reason);
+                result
+            }
+            _ => result,
+        };
+        (true, result)
+    }
+}

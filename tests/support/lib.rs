@@ -1,0 +1,1 @@
+//! What every test needs: the installation, peers on free ports, processes with time-outs.
