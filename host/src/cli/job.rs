@@ -1,8 +1,14 @@
 //! A command that acts on a target, ready to run: the plugin is known, the options are checked, secrets are resolved.
+//!
+//! What a verb file has to offer for it: `command()`, a [`clap::Command`] with the host's own flags of the verb. These ids
+//! of its positionals are read here: `target`; `topic` (one or several: what becomes [`Job::topics`]); and, for `bench`
+//! alone, `mode` (`pub`, `sub` or `echo`) before `target`. `--bind` of `serve` is no flag of the host: it is a property of
+//! the plugin's serve schema, as every other option is. The global flags are added to the root command.
 
 use crate::plugins::Plugin;
 use crate::session::Context;
 use serde_json::{Map, Value};
+use tracemq_plugin_api::sdk::Verb;
 
 /// What every command may be told.
 #[derive(Clone, Debug, Default)]
@@ -13,16 +19,24 @@ pub struct Global {
     pub quiet: bool,
 }
 
-/// A prepared `pub`, `sub`, `request`, `serve`, `list` or `bench`.
+/// A prepared `pub`, `sub`, `request`, `serve`, `list` or `bench`. The plugin has already looked at it (`session::check`),
+/// and a profile's guard has been obeyed.
 pub struct Job {
     pub global: Global,
+    /// For `bench` that of its mode; [`Verb::Publish`] for `bench echo`.
+    pub verb: Verb,
     pub plugin: Plugin,
-    /// The target as it may be shown.
+    /// The target as it may be shown: a profile's name, a protocol's name, or the URL without its password.
     pub target: String,
     /// Connection options by the plugin's schema, defaults left out, secrets resolved. Empty when serving.
     pub connection: Map<String, Value>,
-    /// Options of the verb, likewise.
+    /// Options of the verb, likewise. For `bench pub` and `bench echo` those of publishing, for `bench sub` of subscribing.
     pub options: Map<String, Value>,
+    /// Options of the other half of `bench echo`, its subscription. Empty otherwise.
+    pub subscribe: Map<String, Value>,
+    /// The `topic` arguments as they were typed; whether the plugin wants any has been checked.
+    pub topics: Vec<String>,
+    /// `reconnect` is false after `--no-reconnect`; `url` is missing for a protocol's name.
     pub context: Context,
     /// The host's own flags and arguments of the command.
     pub matches: clap::ArgMatches,
