@@ -240,7 +240,7 @@ fn auth_properties(list: &mut Bytes) -> PropertyResult<(Option<String>, Bytes)> 
     use rumqttc::v5::mqttbytes::Error;
     let prefix = read_varint(list).ok().flatten().map_or(0, |(_, prefix)| prefix);
     list.advance(prefix);
-    let mut take = |list: &mut Bytes| {
+    let take = |list: &mut Bytes| {
         let length = list.try_get_u16().map_err(|_| Error::MalformedPacket)?;
         if usize::from(length) > list.len() {
             Err(Error::MalformedPacket)

@@ -56,9 +56,11 @@ impl<'a> Properties<'a> {
         while !rest.is_empty() {
             let (property, id) = take(&mut rest)?;
             let repeatable = matches!(property, Property::User(..) | Property::SubscriptionId(_));
-            if !repeatable && std::mem::replace(&mut seen, seen | 1 << id) & 1 << id != 0 {
+            let bit = 1u64 << id;
+            if !repeatable && seen & bit != 0 {
                 return Err(WireError::protocol(format!("PUBLISH has property 0x{id:02X} twice")));
             }
+            seen |= bit;
             match property {
                 Property::TopicAlias(value) => alias = Some(value),
                 Property::SubscriptionId(0) => {
