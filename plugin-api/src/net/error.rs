@@ -114,3 +114,22 @@ mod tests {
         assert!(long.ends_with('…'));
     }
 }
+
+/// As it crosses to the host, which turns the kind into an exit status.
+impl From<NetError> for crate::sdk::Error {
+    fn from(error: NetError) -> Self {
+        use crate::sdk::ErrorKind;
+        let kind = match error.kind {
+            NetErrorKind::Config => ErrorKind::CONFIG,
+            NetErrorKind::Auth => ErrorKind::AUTH,
+            NetErrorKind::Timeout => ErrorKind::TIMEOUT,
+            _ => ErrorKind::CONNECT,
+        };
+        let crossing = Self::new(kind, error.message);
+        let crossing = if error.permanent { crossing } else { crossing.temporary() };
+        match error.hint {
+            Some(hint) => crossing.hint(hint),
+            None => crossing,
+        }
+    }
+}
