@@ -165,6 +165,13 @@ impl Batch {
         head
     }
 
+    /// The messages for which `keep` holds, sharing the buffers.
+    pub fn filter(&self, keep: impl Fn(&MessageView<'_>) -> bool) -> Batch {
+        let mut kept = self.clone();
+        kept.records = self.records.iter().filter(|record| keep(&MessageView { batch: self, record })).copied().collect();
+        kept
+    }
+
     /// A part's bytes. What a faulty plugin points outside of its buffers reads as empty.
     fn slice(&self, slice: Slice) -> &[u8] {
         let end = slice.start as usize + slice.length as usize;

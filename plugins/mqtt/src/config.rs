@@ -291,6 +291,16 @@ impl ConnectOptions {
         !self.clean_session || self.session_expiry.is_some_and(|expiry| expiry.duration().as_secs() > 0)
     }
 
+    /// What can be said without a server.
+    pub fn check(&self) -> Result<()> {
+        if !self.clean_session && self.client_id.as_deref().is_none_or(str::is_empty) {
+            return Err(Error::config("a persistent session needs a name").hint("give it with --client-id"));
+        }
+        pairs("--ws-header", &self.ws_header)?;
+        self.auth_mechanism()?;
+        self.connect(self.version(), self.client_id.as_deref().unwrap_or("tracemq")).map(drop)
+    }
+
     /// The versions to try, the wanted one first.
     pub fn versions(&self) -> Vec<Version> {
         let all = [Version::V5, Version::V311, Version::V31];

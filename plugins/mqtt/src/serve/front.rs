@@ -232,8 +232,8 @@ impl Front {
     }
 }
 
-/// Copies until the end of `from`. Unlike `tokio::io::copy` with a buffer of our size, and it flushes only
-/// when nothing more is at hand, which keeps TLS records and WebSocket frames large.
+/// Copies until the end of `from`. Each read is flushed at once: what a TLS or WebSocket layer holds back
+/// would be latency.
 async fn copy<R, W>(from: &mut R, to: &mut W) -> io::Result<()>
 where
     R: AsyncRead + Unpin,

@@ -1,1 +1,30 @@
+//! The embedded MQTT broker: `rmqtt` as a library, on a runtime of its own.
+//!
+//! A broker is started and stopped as often as one likes, several side by side, and leaves nothing behind:
+//! it lives on its own threads, and stopping it means ending them. The library's own start function is not
+//! used, since it ends the whole process on a failure, nor is a shared runtime, on which its connections
+//! would live on.
+//!
+//! `front` takes in clients (TLS, WebSocket, limits), `links` says who is who, `hooks` decides and reports,
+//! `stores` keeps what is retained, `feed` and `budget` keep all of it bounded.
 
+mod broker;
+mod budget;
+mod error;
+mod event;
+mod feed;
+pub mod filter;
+mod front;
+mod hooks;
+mod links;
+mod options;
+mod stores;
+mod tls;
+mod websocket;
+
+pub use broker::Broker;
+pub use error::BrokerError;
+pub use event::{BrokerEvent, BrokerMessage, OutgoingMessage, Properties, Text};
+pub use feed::{Batch, Feed};
+pub use links::Transport;
+pub use options::{BrokerOptions, DenyRule, Limits, TlsFiles, User};

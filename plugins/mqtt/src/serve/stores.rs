@@ -1,6 +1,7 @@
 //! The parts that the broker library leaves to its user: retained messages, the choice within a shared
 //! subscription, and what is negotiated at CONNECT.
 
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::str::FromStr;
@@ -38,6 +39,12 @@ struct Tree {
     nodes: RetainTree<TimedValue<Retain>>,
     messages: usize,
     bytes: usize,
+}
+
+impl fmt::Debug for Retained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retained").field("messages", &self.messages).field("bytes", &self.bytes).finish_non_exhaustive()
+    }
 }
 
 fn weight(retain: &Retain) -> usize {
