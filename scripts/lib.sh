@@ -1,0 +1,79 @@
+# shellcheck shell=bash
+# What the scripts share. Sourced, never run.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root" || exit
+# One target folder for all that is built here, wherever the user keeps it.
+target=${CARGO_TARGET_DIR:-$root/target}
+mkdir -p "$target"
+target=$(cd "$target" && pwd) || exit
+export CARGO_TARGET_DIR=$target
+export dist=$target/dist
+
+case $(uname -s) in
+    Darwin) library_suffix=dylib ;;
+    *) library_suffix=so ;;
+esac
+export library_suffix
+
+say() {
+    printf '%s\n' "$*" >&2
+}
+
+die() {
+    say "$*"
+    exit 1
+}
+
+# Cargo tells only of what it builds, and of nothing where there is no terminal to show progress on.
+cargo_quietly() {
+    if [[ -t 2 ]]; then
+        cargo "$@"
+    else
+        cargo "$@" --quiet
+    fi
+}
+
+# The names of the plugin packages: one loadable library each.
+plugin_packages() {
+    sed -n 's/^name = "\(.*\)"$/\1/p' plugins/*/cdylib/Cargo.toml
+}
+
+# install_if_changed FILE FOLDER: never writes into a file that may be running, and keeps its time when nothing changed,
+# so that the host's descriptor cache stays good.
+install_if_changed() {
+    local file=$1 folder=$2 name
+    name=$(basename "$file")
+    mkdir -p "$folder"
+    if ! cmp -s "$file" "$folder/$name"; then
+        cp "$file" "$folder/.$name.new"
+        mv -f "$folder/.$name.new" "$folder/$name"
+    fi
+}
+
+# need_programs PROGRAM=PACKAGE...: installs the Debian packages of the programs that are missing.
+need_programs() {
+    local pair program missing=()
+    PATH=$PATH:/usr/sbin:/sbin
+    for pair in "$@"; do
+        program=${pair%%=*}
+        command -v "$program" >/dev/null || missing+=("${pair#*=}")
+    done
+    ((${#missing[@]})) || return 0
+    command -v apt-get >/dev/null || die "these are needed and can't be installed here without apt-get: ${missing[*]}"
+    local sudo=()
+    if ((EUID != 0)); then
+        command -v sudo >/dev/null || die "installing ${missing[*]} needs root or sudo"
+        sudo=(sudo)
+    fi
+    say "installing ${missing[*]}"
+    local log=$target/apt.log
+    local install=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}")
+    # The package lists of a fresh machine are empty or old: then, and only then, they are fetched.
+    if ! "${install[@]}" >"$log" 2>&1; then
+        { "${sudo[@]}" apt-get update -q && "${install[@]}"; } >>"$log" 2>&1 || {
+            tail -n 20 "$log" >&2
+            die "could not install ${missing[*]}"
+        }
+    fi
+}
