@@ -2,6 +2,7 @@
 
 mod cli;
 mod failure;
+mod folders;
 mod plugins;
 mod session;
 

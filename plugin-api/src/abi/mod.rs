@@ -14,6 +14,7 @@ mod check;
 mod error;
 mod event;
 mod header;
+mod host;
 mod module;
 mod outcome;
 
@@ -23,6 +24,7 @@ pub use check::{Incompatible, linked, open};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, EventKind};
 pub use header::{HEADER_SYMBOL, ModuleSource, PluginHeader};
+pub use host::{HostLog, host_box};
 pub use module::{
     ConnectionApi, ConnectionApi_TO, ConnectionBox, FfiFuture, FfiResult, HostApi, HostApi_TO, HostBox,
     Plugin, PluginRef, ServerApi, ServerApi_TO, ServerBox, SubscriptionApi, SubscriptionApi_TO,
