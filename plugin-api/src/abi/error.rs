@@ -3,7 +3,7 @@
 
 use super::Extension;
 use abi_stable::StableAbi;
-use abi_stable::std_types::{RString, RVec};
+use abi_stable::std_types::{RBox, RString, RVec};
 use std::fmt;
 
 /// What kind of failure it was. Kinds added later read as [`ErrorKind::OTHER`] in an older host.
@@ -34,9 +34,17 @@ impl ErrorKind {
 }
 
 /// An error with what, where, why and what to do. `Debug` and `Display` never hold a secret: authors put none in.
+///
+/// Its parts stand behind one pointer, so that a `Result` of it is as cheap to pass on as its success.
 #[repr(C)]
 #[derive(StableAbi, Clone, Debug, PartialEq, Eq)]
 pub struct Error {
+    parts: RBox<Parts>,
+}
+
+#[repr(C)]
+#[derive(StableAbi, Clone, Debug, PartialEq, Eq)]
+struct Parts {
     kind: ErrorKind,
     /// 1 when the same call may succeed later.
     retry: u8,
@@ -51,13 +59,15 @@ pub struct Error {
 impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
         Error {
-            kind,
-            retry: 0,
-            operation: RString::new(),
-            message: message.into().into(),
-            hint: RString::new(),
-            code: RString::new(),
-            extensions: RVec::new(),
+            parts: RBox::new(Parts {
+                kind,
+                retry: 0,
+                operation: RString::new(),
+                message: message.into().into(),
+                hint: RString::new(),
+                code: RString::new(),
+                extensions: RVec::new(),
+            }),
         }
     }
 
@@ -71,64 +81,64 @@ impl Error {
 
     /// What was being done: `connect`, `subscribe to a/b`.
     pub fn while_doing(mut self, operation: impl Into<String>) -> Error {
-        self.operation = operation.into().into();
+        self.parts.operation = operation.into().into();
         self
     }
 
     /// What the user can do about it, as a sentence without a full stop.
     pub fn hint(mut self, hint: impl Into<String>) -> Error {
-        self.hint = hint.into().into();
+        self.parts.hint = hint.into().into();
         self
     }
 
     /// The protocol's reason code in the protocol's own notation.
     pub fn code(mut self, code: impl Into<String>) -> Error {
-        self.code = code.into().into();
+        self.parts.code = code.into().into();
         self
     }
 
     /// Marks the error as one that may pass by itself.
     pub fn temporary(mut self) -> Error {
-        self.retry = 1;
+        self.parts.retry = 1;
         self
     }
 
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.parts.kind
     }
 
     pub fn message(&self) -> &str {
-        &self.message
+        &self.parts.message
     }
 
     pub fn operation(&self) -> &str {
-        &self.operation
+        &self.parts.operation
     }
 
     pub fn hint_text(&self) -> &str {
-        &self.hint
+        &self.parts.hint
     }
 
     pub fn code_text(&self) -> &str {
-        &self.code
+        &self.parts.code
     }
 
     pub fn is_temporary(&self) -> bool {
-        self.retry != 0
+        self.parts.retry != 0
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.operation.is_empty() {
-            write!(f, "{}: ", self.operation)?;
+        if !self.parts.operation.is_empty() {
+            write!(f, "{}: ", self.parts.operation)?;
         }
-        f.write_str(&self.message)?;
-        if !self.code.is_empty() {
-            write!(f, " ({})", self.code)?;
+        f.write_str(&self.parts.message)?;
+        if !self.parts.code.is_empty() {
+            write!(f, " ({})", self.parts.code)?;
         }
-        if !self.hint.is_empty() {
-            write!(f, "; {}", self.hint)?;
+        if !self.parts.hint.is_empty() {
+            write!(f, "; {}", self.parts.hint)?;
         }
         Ok(())
     }
