@@ -1,1 +1,27 @@
 //! What every test needs: the installation, peers on free ports, processes with time-outs.
+//!
+//! Tests go through the front door: they start the installed `tracemq` and look at its output, its exit status and what a
+//! server or client that this project did not write makes of it. Whatever a test starts is ended with it, by pid.
+
+mod certificates;
+mod cutting_proxy;
+mod faulty_servers;
+mod feeder;
+mod installation;
+mod mosquitto;
+mod packet;
+mod ports;
+mod process;
+mod relay;
+mod wait;
+
+pub use certificates::{Certificates, Identity};
+pub use cutting_proxy::CuttingProxy;
+pub use faulty_servers::FaultyServer;
+pub use feeder::{Feeder, feed_acknowledged};
+pub use installation::{Installation, Tracemq};
+pub use mosquitto::{Listener, Mosquitto, MosquittoBuilder};
+pub use ports::free_port;
+pub use process::{Cmd, Done, Run};
+pub use relay::{Relay, RelayKind};
+pub use wait::{LONG, SHORT, until};
