@@ -1,0 +1,9 @@
+//! `net` over real sockets on loopback: every error a user can meet says what is wrong and which option cures it.
+#![cfg(feature = "net")]
+
+mod files;
+mod proxy;
+mod support;
+mod tcp;
+mod tls;
+mod ws;
