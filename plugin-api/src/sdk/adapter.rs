@@ -1,7 +1,7 @@
 //! From the safe traits to the functions that cross: one adapter for every plugin, linked or loaded.
 
 use super::events::EventStream;
-use super::guard::guard;
+use super::guard::{Quiet, guard};
 use super::protocol::Facts;
 use super::runtime::{call, direct};
 use super::{
@@ -116,7 +116,7 @@ extern "C" fn connect<P: Protocol>(options: RString, context: RString) -> FfiFut
         let (context, events) = context_of(&context)?;
         let connection = P::connect(parse(&options)?, context).await?;
         let shared = SharedConnection {
-            connection: Arc::new(connection),
+            connection: Arc::new(Quiet::new(connection)),
             events: Arc::new(events),
             publish: OptionCache::new(),
         };
@@ -128,8 +128,11 @@ extern "C" fn serve<P: Protocol>(options: RString, context: RString) -> FfiFutur
     call(async move {
         let (context, events) = context_of(&context)?;
         let server = P::serve(parse(&options)?, context).await?;
-        let shared =
-            SharedServer { server: Arc::new(server), events: Arc::new(events), publish: OptionCache::new() };
+        let shared = SharedServer {
+            server: Arc::new(Quiet::new(server)),
+            events: Arc::new(events),
+            publish: OptionCache::new(),
+        };
         Ok(ServerApi_TO::from_value(shared, TD_Opaque))
     })
 }
@@ -174,7 +177,7 @@ impl<T: DeserializeOwned> OptionCache<T> {
 }
 
 struct SharedConnection<C: Connection> {
-    connection: Arc<C>,
+    connection: Arc<Quiet<C>>,
     events: Arc<EventStream>,
     publish: OptionCache<C::Publish>,
 }
@@ -218,7 +221,7 @@ impl<C: Connection> ConnectionApi for SharedConnection<C> {
 }
 
 struct SharedServer<S: Server> {
-    server: Arc<S>,
+    server: Arc<Quiet<S>>,
     events: Arc<EventStream>,
     publish: OptionCache<S::Publish>,
 }

@@ -34,6 +34,7 @@ pub(super) fn forward(host: HostBox) {
         log::set_max_level(level);
         // The text of a panic travels in the error; here goes the place, for the plugin's author.
         std::panic::set_hook(Box::new(|panic| {
+            super::guard::remember_panic(panic);
             log::debug!(target: "panic", "{panic}");
         }));
     }

@@ -4,20 +4,24 @@
 //! the I/O task gets no permit and stops reading its socket, and the peer's own flow control does the rest. The sender can
 //! see how many messages the host has dealt with: acknowledgements wait for that, so that what was acknowledged was shown.
 
+use super::guard::{Quiet, last_panic, panicked};
 use super::{Batch, Error, Result};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use tokio::sync::{Mutex, Notify, mpsc};
 
 struct Shared {
     consumed: AtomicU64,
     progress: Notify,
+    /// The text of the panic that took a sender with it.
+    panic: OnceLock<String>,
 }
 
 /// A queue of at most `batches` batches.
 pub fn queue(batches: usize) -> (BatchSender, Subscription) {
     let (sender, receiver) = mpsc::channel(batches.max(1));
-    let shared = Arc::new(Shared { consumed: AtomicU64::new(0), progress: Notify::new() });
+    let shared =
+        Arc::new(Shared { consumed: AtomicU64::new(0), progress: Notify::new(), panic: OnceLock::new() });
     let state = ReceiverState { receiver, rest: None, handed: 0, ended: false };
     let subscription = Subscription { state: Mutex::new(state), shared: Arc::clone(&shared), guard: None };
     (BatchSender { sender, shared }, subscription)
@@ -81,6 +85,15 @@ impl BatchSender {
     }
 }
 
+/// A task that panics drops its sender while it unwinds: without this its stream would seem to have ended well.
+impl Drop for BatchSender {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.panic.get_or_init(last_panic);
+        }
+    }
+}
+
 struct ReceiverState {
     receiver: mpsc::Receiver<Result<Batch>>,
     rest: Option<Batch>,
@@ -92,13 +105,13 @@ struct ReceiverState {
 pub struct Subscription {
     state: Mutex<ReceiverState>,
     shared: Arc<Shared>,
-    guard: Option<Box<dyn Send + Sync>>,
+    guard: Option<Quiet<Box<dyn Send + Sync>>>,
 }
 
 impl Subscription {
     /// Keeps something alive as long as the subscription, for what its `Drop` does.
     pub fn with_guard(mut self, guard: impl Send + Sync + 'static) -> Subscription {
-        self.guard = Some(Box::new(guard));
+        self.guard = Some(Quiet::new(Box::new(guard)));
         self
     }
 
@@ -117,7 +130,10 @@ impl Subscription {
                 }
                 None => {
                     state.ended = true;
-                    return Ok(Batch::end());
+                    return match self.shared.panic.get() {
+                        Some(text) => Err(panicked(text)),
+                        None => Ok(Batch::end()),
+                    };
                 }
             },
         };
