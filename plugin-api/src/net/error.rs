@@ -83,6 +83,25 @@ impl Error for NetError {
     }
 }
 
+/// As it crosses to the host, which turns the kind into an exit status.
+impl From<NetError> for crate::sdk::Error {
+    fn from(error: NetError) -> Self {
+        use crate::sdk::ErrorKind;
+        let kind = match error.kind {
+            NetErrorKind::Config => ErrorKind::CONFIG,
+            NetErrorKind::Auth => ErrorKind::AUTH,
+            NetErrorKind::Timeout => ErrorKind::TIMEOUT,
+            _ => ErrorKind::CONNECT,
+        };
+        let crossing = Self::new(kind, error.message);
+        let crossing = if error.permanent { crossing } else { crossing.temporary() };
+        match error.hint {
+            Some(hint) => crossing.hint(hint),
+            None => crossing,
+        }
+    }
+}
+
 /// Text that came from the other side, made fit to stand in an error: one line, nothing that could drive a terminal, and
 /// at most 200 characters.
 pub(super) fn quote(text: &[u8]) -> String {
@@ -112,24 +131,5 @@ mod tests {
         let long = quote(&[b'x'; 5000]);
         assert_eq!(long.chars().count(), 201);
         assert!(long.ends_with('…'));
-    }
-}
-
-/// As it crosses to the host, which turns the kind into an exit status.
-impl From<NetError> for crate::sdk::Error {
-    fn from(error: NetError) -> Self {
-        use crate::sdk::ErrorKind;
-        let kind = match error.kind {
-            NetErrorKind::Config => ErrorKind::CONFIG,
-            NetErrorKind::Auth => ErrorKind::AUTH,
-            NetErrorKind::Timeout => ErrorKind::TIMEOUT,
-            _ => ErrorKind::CONNECT,
-        };
-        let crossing = Self::new(kind, error.message);
-        let crossing = if error.permanent { crossing } else { crossing.temporary() };
-        match error.hint {
-            Some(hint) => crossing.hint(hint),
-            None => crossing,
-        }
     }
 }

@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use p12_keystore::Pkcs12Archive;
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error as TlsError, InconsistentKeys};
@@ -64,7 +64,7 @@ impl<'a> Named<'a> {
         }
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
         match found {
-            Err(e) => Err(self.wrong(&format!("damaged PEM: {e}"))),
+            Err(e) => Err(self.damaged(&e)),
             Ok(certificates) if certificates.is_empty() => Err(self.wrong("no certificate in it")),
             Ok(certificates) => Ok(certificates),
         }
@@ -83,9 +83,18 @@ impl<'a> Named<'a> {
         }
         match PrivateKeyDer::from_pem_slice(&self.bytes) {
             Ok(key) => Ok(key),
-            Err(rustls::pki_types::pem::Error::NoItemsFound) => Err(self.wrong("no private key in it")),
-            Err(e) => Err(self.wrong(&format!("damaged PEM: {e}"))),
+            Err(pem::Error::NoItemsFound) => Err(self.wrong("no private key in it")),
+            Err(e) => Err(self.damaged(&e)),
         }
+    }
+
+    /// Not with the error's own words, which show markers as lists of bytes.
+    fn damaged(&self, error: &pem::Error) -> NetError {
+        self.wrong(match error {
+            pem::Error::MissingSectionEnd { .. } => "damaged PEM: an END line is missing or does not match",
+            pem::Error::IllegalSectionStart { .. } => "damaged PEM: a BEGIN line is not complete",
+            _ => "damaged PEM: what stands between BEGIN and END is not base64",
+        })
     }
 
     fn decrypt(&self, der: &[u8], password: Option<&str>) -> Result<PrivateKeyDer<'static>, NetError> {

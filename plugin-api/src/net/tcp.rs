@@ -19,6 +19,9 @@ const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
 /// Connects to the first address of the host that answers. The caller bounds the time.
 pub(super) async fn connect(peer: Peer<'_>, progress: &Progress) -> Result<TcpStream, NetError> {
+    if peer.host.is_empty() {
+        return Err(NetError::config("there is no host to connect to"));
+    }
     progress.at(Step::Name);
     let mut addresses: Vec<SocketAddr> =
         lookup_host((peer.host, peer.port)).await.map_err(|e| name_error(peer, e))?.collect();

@@ -192,11 +192,11 @@ fn root_store(
 ) -> Result<RootCertStore, NetError> {
     let mut roots = RootCertStore::empty();
     for (index, certificate) in certificates.iter().enumerate() {
-        roots.add(certificate.clone()).map_err(|e| {
+        roots.add(certificate.clone()).map_err(|_| {
+            let nth = index + 1;
             NetError::config(format!(
-                "{flag} {}: certificate {} cannot be used: {e}",
-                path.display(),
-                index + 1
+                "{flag} {}: certificate {nth} in it cannot be understood",
+                path.display()
             ))
         })?;
     }

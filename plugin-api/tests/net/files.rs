@@ -136,8 +136,16 @@ fn wrong_ca_files_are_told_apart() {
     let ca = std::fs::read_to_string(fixture("ec.crt")).unwrap();
     build(&write("two.pem", (ca.clone() + &ca).as_bytes())).unwrap();
     refused(&write("empty.pem", b""), &["--tls-ca ", "empty.pem", "no certificate in it"]);
-    refused(&write("cut.pem", &ca.as_bytes()[..100]), &["--tls-ca ", "cut.pem", "damaged PEM"]);
-    refused(&write("noise.der", &[0x30, 0x82, 1, 2, 3]), &["--tls-ca ", "noise.der", "cannot be used"]);
+    refused(
+        &write("cut.pem", &ca.as_bytes()[..100]),
+        &["--tls-ca ", "cut.pem", "damaged PEM: an END line is missing"],
+    );
+    let noise = b"-----BEGIN CERTIFICATE-----\n\xff!\n-----END CERTIFICATE-----\n";
+    refused(&write("noise.pem", noise), &["--tls-ca ", "noise.pem", "not base64"]);
+    refused(
+        &write("noise.der", &[0x30, 0x82, 1, 2, 3]),
+        &["--tls-ca ", "noise.der", "certificate 1 in it cannot be understood"],
+    );
     refused(&write("huge.pem", &vec![b' '; (4 << 20) + 1]), &["--tls-ca ", "huge.pem", "larger than 4 MiB"]);
     let missing = TlsOptions { tls_ca: Some(PathBuf::from("/none/ca.pem")), ..Default::default() };
     refused(&missing, &["--tls-ca /none/ca.pem: no such file"]);

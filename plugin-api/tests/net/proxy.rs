@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tracemq_plugin_api::net::{NetError, NetErrorKind, TlsOptions, WsRequest};
 
 use crate::support::{
-    Pki, closed_port, dialer, echo, hasty, listen, round_trip, says, showing, soon, tls_echo,
+    Pki, closed_port, dialer, echo, hasty, http_head, listen, round_trip, says, showing, soon, tls_echo,
 };
 
 /// A SOCKS5 proxy. Wants `user` and `pass` when `auth`; connects every name to loopback; answers `reply`; notes the
@@ -74,11 +74,7 @@ async fn http(answer: &'static str, requests: Arc<Mutex<Vec<String>>>) -> u16 {
     listen(move |mut tcp| {
         let requests = requests.clone();
         async move {
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                head.push(tcp.read_u8().await?);
-            }
-            let head = String::from_utf8(head).unwrap();
+            let head = http_head(&mut tcp).await?;
             let port = head.split([' ', ':']).nth(2).unwrap().parse().unwrap();
             requests.lock().unwrap().push(head);
             tcp.write_all(answer.as_bytes()).await?;
@@ -169,7 +165,7 @@ async fn http_answers_of_any_length_and_cut_are_read() {
     let port = listen(echo).await;
     let proxy = listen(move |mut tcp| async move {
         tcp.set_nodelay(true)?;
-        tcp.read(&mut [0; 1024]).await?;
+        http_head(&mut tcp).await?;
         let head = format!("HTTP/1.0 200 OK\r\nX-Long: {}\r\n\r\n", "x".repeat(3000));
         for piece in
             head.as_bytes().chunks(700).flat_map(|c| c.split_at_checked(1).map(|(a, b)| [a, b]).unwrap())
@@ -201,7 +197,7 @@ async fn what_is_no_proxy_is_found_out() {
     use NetErrorKind::Proxy;
     for garbage in [&b"SSH-2.0-OpenSSH_9.2\r\n"[..], b"HTTP/9 what\r\n\r\n", &[b'H'; 64], &[0xff; 4096]] {
         let port = listen(move |mut tcp| async move {
-            tcp.read(&mut [0; 1]).await?;
+            tcp.read_u8().await?;
             tcp.write_all(garbage).await?;
             tcp.read_to_end(&mut Vec::new()).await.map(drop)
         })
@@ -213,7 +209,7 @@ async fn what_is_no_proxy_is_found_out() {
     }
     // An answer that never ends is not read for ever.
     let port = listen(|mut tcp| async move {
-        tcp.read(&mut [0; 1]).await?;
+        tcp.read_u8().await?;
         tcp.write_all(b"HTTP/1.1 200 OK\r\n").await?;
         loop {
             tcp.write_all(b"X-More: and more\r\n").await?;

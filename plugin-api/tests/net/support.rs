@@ -146,6 +146,15 @@ pub(crate) async fn echo(stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Res
     write.shutdown().await
 }
 
+/// Reads an HTTP request without a body.
+pub(crate) async fn http_head(tcp: &mut TcpStream) -> io::Result<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(tcp.read_u8().await?);
+    }
+    Ok(String::from_utf8(head).unwrap())
+}
+
 /// A port where nothing listens.
 pub(crate) async fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()

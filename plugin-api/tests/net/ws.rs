@@ -16,7 +16,7 @@ use tracemq_plugin_api::net::{
     NetError, NetErrorKind, Stream, TlsOptions, WsRequest, WsStream, tls_acceptor,
 };
 
-use crate::support::{Pki, dialer, echo, hasty, listen, round_trip, says, showing, soon};
+use crate::support::{Pki, dialer, echo, hasty, http_head, listen, round_trip, says, showing, soon};
 
 async fn connect(request: WsRequest<'_>) -> Result<Stream, NetError> {
     soon(dialer(&TlsOptions::default(), None).ws(&request)).await
@@ -40,10 +40,7 @@ async fn answering(answer: String) -> u16 {
     listen(move |mut tcp| {
         let answer = answer.clone();
         async move {
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                head.push(tcp.read_u8().await?);
-            }
+            http_head(&mut tcp).await?;
             tcp.write_all(answer.as_bytes()).await?;
             tcp.read_to_end(&mut Vec::new()).await.map(drop)
         }
@@ -166,7 +163,7 @@ async fn frames_are_joined_and_pings_answered() {
         ws.send(Message::Binary(Bytes::new())).await?;
         ws.send(Message::Ping(Bytes::from_static(b"there?"))).await?;
         // Goes on only when the ping was answered.
-        while !matches!(ws.next().await, Some(Ok(Message::Pong(p))) if p == &b"there?"[..]) {}
+        while !matches!(ws.next().await, Some(Ok(Message::Pong(p))) if &p[..] == b"there?") {}
         ws.send(Message::Binary(Bytes::from_static(b"two"))).await?;
         ws.close(None).await
     })
