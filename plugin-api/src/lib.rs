@@ -41,10 +41,13 @@ pub mod abi;
 pub mod net;
 pub mod sdk;
 
+// What a plugin's own code meets in our signatures, or needs for its options: no other dependency is necessary.
+pub use bytes;
 pub use log;
 pub use schemars;
 pub use serde;
 pub use serde_json;
+pub use tokio;
 
 /// What nearly every plugin imports.
 pub mod prelude {

@@ -12,7 +12,7 @@ macro_rules! export_plugin {
              end the host"
         );
 
-        #[allow(non_upper_case_globals, unsafe_code)]
+        #[allow(non_upper_case_globals)]
         #[unsafe(no_mangle)]
         pub static tracemq_plugin_header: $crate::abi::PluginHeader =
             $crate::abi::PluginHeader::of::<$crate::sdk::Adapter<$protocol>>();
