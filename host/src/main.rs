@@ -1,5 +1,8 @@
 //! `tracemq`: one small host that knows no protocol, and plugins that do.
 
+// Nothing of a program is visible outside of it: `pub` says what a module offers to the others.
+#![allow(unreachable_pub)]
+
 mod cli;
 mod failure;
 mod folders;
@@ -7,5 +10,5 @@ mod plugins;
 mod session;
 
 fn main() -> std::process::ExitCode {
-    cli::main()
+    plugins::run_if_asked().unwrap_or_else(cli::main)
 }

@@ -1,0 +1,35 @@
+//! What a plugin is given when it is started: its log lines go into the host's log, under its own name.
+
+use log::{Level, Record};
+use tracemq_plugin_api::abi::{HostBox, HostLog, host_box};
+
+struct Forward {
+    plugin: String,
+}
+
+impl HostLog for Forward {
+    fn log(&self, level: u32, target: &str, message: &str) {
+        let level = match level {
+            1 => Level::Error,
+            2 => Level::Warn,
+            3 => Level::Info,
+            4 => Level::Debug,
+            _ => Level::Trace,
+        };
+        if level > log::max_level() {
+            return;
+        }
+        let target = format!("{}::{target}", self.plugin);
+        let args = format_args!("{message}");
+        log::logger().log(&Record::builder().level(level).target(&target).args(args).build());
+    }
+
+    fn log_level(&self) -> u32 {
+        log::max_level() as u32
+    }
+}
+
+/// For the plugin with this id.
+pub fn host_for(plugin: &str) -> HostBox {
+    host_box(Forward { plugin: plugin.to_owned() })
+}
