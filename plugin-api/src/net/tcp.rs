@@ -98,3 +98,42 @@ pub(super) fn reason(error: &io::Error) -> String {
         _ => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_refuses_is_passed_over_and_all_that_refuse_are_told() {
+        let open = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (open_at, closed_at) = (open.local_addr().unwrap(), closed.local_addr().unwrap());
+        drop(closed);
+        let stream = first_to_answer(vec![closed_at, closed_at, open_at]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), open_at);
+        let failures = first_to_answer(vec![closed_at, closed_at]).await.unwrap_err();
+        assert_eq!(failures.len(), 2);
+        assert!(first_to_answer(Vec::new()).await.is_err_and(|f| f.is_empty()));
+    }
+
+    #[test]
+    fn different_reasons_are_each_told_and_the_hint_is_about_the_refusal() {
+        let peer = Peer::new("both.example", 1883);
+        let failures = |kinds: [io::ErrorKind; 2]| {
+            let addresses = ["[::1]:1883", "127.0.0.1:1883"].map(|a| a.parse().unwrap());
+            addresses.into_iter().zip(kinds.map(io::Error::from)).collect()
+        };
+        use io::ErrorKind::{ConnectionRefused, NetworkUnreachable};
+        let error = connect_error(peer, failures([NetworkUnreachable, ConnectionRefused]));
+        let want =
+            "cannot connect to both.example:1883: ::1: network unreachable; 127.0.0.1: connection refused";
+        assert_eq!(error.message, want);
+        assert!(error.hint.unwrap().contains("nothing listens on port 1883"));
+        let error = connect_error(peer, failures([NetworkUnreachable, NetworkUnreachable]));
+        assert_eq!(error.message, "cannot connect to both.example:1883: network unreachable");
+        let error = connect_error(peer, Vec::new());
+        assert_eq!(error.message, "cannot connect to both.example:1883: the name has no address");
+    }
+}

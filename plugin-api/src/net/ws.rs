@@ -4,6 +4,7 @@
 //! one frame a write; of a received frame what does not fit the reader's buffer waits in the frame itself. Pings are
 //! answered by tungstenite as the stream is read.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -30,7 +31,9 @@ use super::tcp::reason;
 const LONGEST_WRITE: usize = 64 * 1024;
 
 /// What to ask a WebSocket server for.
-#[derive(Clone, Copy, Debug)]
+///
+/// Headers and the query may hold tokens: neither stands in `Debug` output or in an error.
+#[derive(Clone, Copy)]
 pub struct WsRequest<'a> {
     /// Name or address; an IPv6 address may stand in brackets.
     pub host: &'a str,
@@ -54,13 +57,19 @@ impl<'a> WsRequest<'a> {
         Self { host, port, tls, path: "/", headers: &[], subprotocol: None, max_message: 16 << 20 }
     }
 
+    /// The path without its query.
+    fn bare_path(&self) -> &'a str {
+        self.path.split_once('?').map_or(self.path, |(path, _)| path)
+    }
+
     pub(super) fn to_http(self) -> Result<Request, NetError> {
         let peer = Peer::new(self.host, self.port);
         let (scheme, default_port) = if self.tls { ("wss", 443) } else { ("ws", 80) };
         let slash = if self.path.starts_with('/') { "" } else { "/" };
         let path = self.path;
+        let bare = self.bare_path();
         let mut request = format!("{scheme}://{peer}{slash}{path}").into_client_request().map_err(|e| {
-            NetError::config(format!("cannot ask {:?} for the path {path:?}: {e}", self.host)).source(e)
+            NetError::config(format!("cannot ask {:?} for the path {bare:?}: {e}", self.host)).source(e)
         })?;
         if self.port == default_port {
             let host = peer.to_string();
@@ -81,9 +90,8 @@ impl<'a> WsRequest<'a> {
             let wrong = |why| NetError::config(format!("the HTTP header {:?} {why}", quote(name.as_bytes())));
             let name = HeaderName::from_bytes(name.as_bytes())
                 .map_err(|_| wrong("has a name that HTTP does not allow"))?;
-            let mut value =
+            let value =
                 HeaderValue::from_str(value).map_err(|_| wrong("has a value that HTTP does not allow"))?;
-            value.set_sensitive(true);
             if name.as_str().starts_with("sec-websocket-")
                 || matches!(
                     name,
@@ -98,6 +106,19 @@ impl<'a> WsRequest<'a> {
             }
         }
         Ok(request)
+    }
+}
+
+impl fmt::Debug for WsRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WsRequest")
+            .field("peer", &format_args!("{}", Peer::new(self.host, self.port)))
+            .field("tls", &self.tls)
+            .field("path", &self.bare_path())
+            .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .field("subprotocol", &self.subprotocol)
+            .field("max_message", &self.max_message)
+            .finish()
     }
 }
 
@@ -152,7 +173,7 @@ fn explain(request: &WsRequest<'_>, error: WsError) -> NetError {
 /// An HTTP answer other than 101.
 fn refused(request: &WsRequest<'_>, response: &Response) -> NetError {
     let peer = Peer::new(request.host, request.port);
-    let (status, path) = (response.status(), request.path);
+    let (status, path) = (response.status(), request.bare_path());
     let mut message = format!("{peer} refused the WebSocket connection to {path}: HTTP {status}");
     if let Some(to) = response.headers().get(header::LOCATION) {
         message.push_str(&format!(", see {}", quote(to.as_bytes())));

@@ -257,8 +257,9 @@ async fn refusals_are_told_with_status_and_text() {
         (&long, Handshake, false, ["HTTP 503", "xxx…", ""]),
     ] {
         let port = answering(answer.to_owned()).await;
-        let request = WsRequest { path: "/path", ..WsRequest::new("127.0.0.1", port, false) };
+        let request = WsRequest { path: "/path?token=secret", ..WsRequest::new("127.0.0.1", port, false) };
         let error = connect(request).await.expect_err(answer);
+        assert!(!format!("{error:?}").contains("secret"), "{error:?}");
         assert_eq!((error.kind, error.permanent), (kind, permanent), "{error}");
         says(&error, &[&format!("127.0.0.1:{port} refused the WebSocket connection to /path: ")]);
         says(&error, &parts);
