@@ -57,23 +57,32 @@ fn fail<T>(what: impl Into<String>) -> Result<T, AuthError> {
     Err(AuthError(what.into()))
 }
 
-/// The hash of a SCRAM method.
+/// The methods that are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hash {
-    /// SCRAM-SHA-1.
-    Sha1,
-    /// SCRAM-SHA-256.
-    Sha256,
-    /// SCRAM-SHA-512.
-    Sha512,
+pub enum Mechanism {
+    /// SCRAM with SHA-1.
+    ScramSha1,
+    /// SCRAM with SHA-256.
+    ScramSha256,
+    /// SCRAM with SHA-512.
+    ScramSha512,
 }
 
-impl Hash {
+impl Mechanism {
+    /// The authentication method's name in CONNECT and AUTH.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ScramSha1 => "SCRAM-SHA-1",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+
     fn digest(self, data: &[u8]) -> Vec<u8> {
         match self {
-            Self::Sha1 => Sha1::digest(data).to_vec(),
-            Self::Sha256 => Sha256::digest(data).to_vec(),
-            Self::Sha512 => Sha512::digest(data).to_vec(),
+            Self::ScramSha1 => Sha1::digest(data).to_vec(),
+            Self::ScramSha256 => Sha256::digest(data).to_vec(),
+            Self::ScramSha512 => Sha512::digest(data).to_vec(),
         }
     }
 
@@ -85,17 +94,17 @@ impl Hash {
                 .unwrap_or_default()
         }
         match self {
-            Self::Sha1 => of::<Hmac<Sha1>>(key, data),
-            Self::Sha256 => of::<Hmac<Sha256>>(key, data),
-            Self::Sha512 => of::<Hmac<Sha512>>(key, data),
+            Self::ScramSha1 => of::<Hmac<Sha1>>(key, data),
+            Self::ScramSha256 => of::<Hmac<Sha256>>(key, data),
+            Self::ScramSha512 => of::<Hmac<Sha512>>(key, data),
         }
     }
 
     fn salted(self, password: &[u8], salt: &[u8], iterations: u32) -> Vec<u8> {
         match self {
-            Self::Sha1 => pbkdf2::pbkdf2_hmac_array::<Sha1, 20>(password, salt, iterations).to_vec(),
-            Self::Sha256 => pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(password, salt, iterations).to_vec(),
-            Self::Sha512 => pbkdf2::pbkdf2_hmac_array::<Sha512, 64>(password, salt, iterations).to_vec(),
+            Self::ScramSha1 => pbkdf2::pbkdf2_hmac_array::<Sha1, 20>(password, salt, iterations).to_vec(),
+            Self::ScramSha256 => pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(password, salt, iterations).to_vec(),
+            Self::ScramSha512 => pbkdf2::pbkdf2_hmac_array::<Sha512, 64>(password, salt, iterations).to_vec(),
         }
     }
 }
@@ -103,15 +112,20 @@ impl Hash {
 enum State {
     Idle,
     /// client-first was sent: client-first-bare, and the nonce in it.
-    First { bare: String, nonce: String },
+    First {
+        bare: String,
+        nonce: String,
+    },
     /// client-final was sent: the signature that the server has to show.
-    Final { signature: Vec<u8> },
+    Final {
+        signature: Vec<u8>,
+    },
     Done,
 }
 
 /// SCRAM without channel binding.
 pub struct Scram {
-    hash: Hash,
+    mechanism: Mechanism,
     username: String,
     password: String,
     state: State,
@@ -122,11 +136,11 @@ impl Scram {
     ///
     /// # Errors
     /// A control character in either: SASLprep (RFC 4013) forbids it.
-    pub fn new(hash: Hash, username: &str, password: &str) -> Result<Self, AuthError> {
+    pub fn new(mechanism: Mechanism, username: &str, password: &str) -> Result<Self, AuthError> {
         if username.contains(char::is_control) || password.contains(char::is_control) {
             return fail("user name and password must not contain control characters");
         }
-        Ok(Self { hash, username: username.into(), password: password.into(), state: State::Idle })
+        Ok(Self { mechanism, username: username.into(), password: password.into(), state: State::Idle })
     }
 
     fn start_with(&mut self, nonce: String) -> Vec<u8> {
@@ -159,14 +173,15 @@ impl Scram {
                 ITERATIONS.end()
             ));
         };
-        let hash = self.hash;
+        let hash = self.mechanism;
         let salted = hash.salted(self.password.as_bytes(), &salt, iterations);
         let client_key = hash.hmac(&salted, b"Client Key");
         // "biws" is base64 of "n,,": no channel binding.
         let without_proof = format!("c=biws,r={server_nonce}");
         let auth_message = format!("{bare},{first},{without_proof}");
         let client_signature = hash.hmac(&hash.digest(&client_key), auth_message.as_bytes());
-        let proof: Vec<u8> = client_key.iter().zip(client_signature).map(|(key, signature)| key ^ signature).collect();
+        let proof: Vec<u8> =
+            client_key.iter().zip(client_signature).map(|(key, signature)| key ^ signature).collect();
         let signature = hash.hmac(&hash.hmac(&salted, b"Server Key"), auth_message.as_bytes());
         self.state = State::Final { signature };
         Ok(format!("{without_proof},p={}", BASE64.encode(proof)).into_bytes())
@@ -191,11 +206,7 @@ impl Scram {
 
 impl AuthMethod for Scram {
     fn name(&self) -> &'static str {
-        match self.hash {
-            Hash::Sha1 => "SCRAM-SHA-1",
-            Hash::Sha256 => "SCRAM-SHA-256",
-            Hash::Sha512 => "SCRAM-SHA-512",
-        }
+        self.mechanism.name()
     }
 
     fn start(&mut self) -> Result<Vec<u8>, AuthError> {
@@ -237,19 +248,21 @@ fn text(data: &[u8]) -> Result<&str, AuthError> {
 mod tests {
     use super::*;
 
-    fn started(hash: Hash, username: &str, password: &str, nonce: &str) -> Scram {
-        let mut scram = Scram::new(hash, username, password).unwrap();
+    fn started(mechanism: Mechanism, username: &str, password: &str, nonce: &str) -> Scram {
+        let mut scram = Scram::new(mechanism, username, password).unwrap();
         scram.start_with(nonce.into());
         scram
     }
 
     #[test]
     fn the_example_of_rfc_5802() {
-        let mut scram = Scram::new(Hash::Sha1, "user", "pencil").unwrap();
-        assert_eq!(scram.start_with("fyko+d2lbbFgONRv9qkxdawL".into()), b"n,,n=user,r=fyko+d2lbbFgONRv9qkxdawL");
-        let answer = scram
-            .step(b"r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096")
-            .unwrap();
+        let mut scram = Scram::new(Mechanism::ScramSha1, "user", "pencil").unwrap();
+        assert_eq!(
+            scram.start_with("fyko+d2lbbFgONRv9qkxdawL".into()),
+            b"n,,n=user,r=fyko+d2lbbFgONRv9qkxdawL"
+        );
+        let answer =
+            scram.step(b"r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096").unwrap();
         assert_eq!(
             answer,
             b"c=biws,r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts="
@@ -259,7 +272,7 @@ mod tests {
 
     #[test]
     fn the_example_of_rfc_7677() {
-        let mut scram = started(Hash::Sha256, "user", "pencil", "rOprNGfwEbeRWgbNEkqO");
+        let mut scram = started(Mechanism::ScramSha256, "user", "pencil", "rOprNGfwEbeRWgbNEkqO");
         let answer = scram
             .step(b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096")
             .unwrap();
@@ -271,7 +284,7 @@ mod tests {
 
     #[test]
     fn sha_512_gives_64_bytes_and_another_start_another_nonce() {
-        let mut scram = Scram::new(Hash::Sha512, "user", "pencil").unwrap();
+        let mut scram = Scram::new(Mechanism::ScramSha512, "user", "pencil").unwrap();
         let first = scram.start().unwrap();
         assert_ne!(first, scram.start().unwrap());
         let State::First { nonce, .. } = &scram.state else { panic!() };
@@ -284,11 +297,11 @@ mod tests {
     fn a_server_that_does_not_prove_itself_is_refused() {
         let server_first = b"r=abcdef,s=QSXCR+Q6sek8bf92,i=4096";
         for last in [&b"v=AAAA"[..], b"", b"v=", b"e=invalid-proof", &[0xFF]] {
-            let mut scram = started(Hash::Sha1, "user", "pencil", "abc");
+            let mut scram = started(Mechanism::ScramSha1, "user", "pencil", "abc");
             scram.step(server_first).unwrap();
             assert!(scram.finish(last).is_err(), "{last:?}");
         }
-        let mut early = started(Hash::Sha1, "user", "pencil", "abc");
+        let mut early = started(Mechanism::ScramSha1, "user", "pencil", "abc");
         assert!(early.finish(b"").unwrap_err().to_string().contains("without proving"));
     }
 
@@ -305,15 +318,16 @@ mod tests {
             (b"", "no nonce"),
             (b"\xFF", "not UTF-8"),
         ] {
-            let error = started(Hash::Sha1, "user", "pencil", "abc").step(first).unwrap_err().to_string();
+            let error =
+                started(Mechanism::ScramSha1, "user", "pencil", "abc").step(first).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }
     }
 
     #[test]
     fn names_are_escaped_and_control_characters_refused() {
-        let mut scram = Scram::new(Hash::Sha1, "a=b,c", "x").unwrap();
+        let mut scram = Scram::new(Mechanism::ScramSha1, "a=b,c", "x").unwrap();
         assert_eq!(scram.start_with("n".into()), b"n,,n=a=3Db=2Cc,r=n");
-        assert!(Scram::new(Hash::Sha1, "a", "x\n").is_err());
+        assert!(Scram::new(Mechanism::ScramSha1, "a", "x\n").is_err());
     }
 }

@@ -85,7 +85,10 @@ fn a_refused_publish_frees_its_place() {
         seen.extend(outcomes(&mut session));
     }
     assert_eq!(seen.len(), 10);
-    assert!(seen.iter().all(|(_, outcome)| outcome == "Refused(0x97 quota exceeded, Some(\"no\"))"), "{seen:?}");
+    assert!(
+        seen.iter().all(|(_, outcome)| outcome == "Refused(0x97 quota exceeded, Some(\"no\"))"),
+        "{seen:?}"
+    );
 }
 
 #[test]
@@ -190,7 +193,12 @@ fn nothing_is_acknowledged_before_it_is_consumed() {
     for version in [Version::V31, Version::V311] {
         let mut session = connected(version, true);
         let sink = &mut Sink::default();
-        feed(&mut session, sink, b"\x32\x05\x00\x01a\x00\x05\x34\x05\x00\x01b\x00\x06\x32\x05\x00\x01c\x00\x07").unwrap();
+        feed(
+            &mut session,
+            sink,
+            b"\x32\x05\x00\x01a\x00\x05\x34\x05\x00\x01b\x00\x06\x32\x05\x00\x01c\x00\x07",
+        )
+        .unwrap();
         assert_eq!((sink.got.len(), session.delivered()), (3, 3));
         assert!(output(&mut session).is_empty());
         session.consumed(2);
@@ -256,15 +264,18 @@ fn incoming_aliases_are_resolved_and_checked() {
     assert_eq!(sink.got, [("a".into(), "1".into()), ("a".into(), "2".into())]);
     for (bytes, reason) in [
         (&b"\x30\x06\x00\x00\x03\x23\x00\x03"[..], 0x94), // above our maximum
-        (b"\x30\x06\x00\x00\x03\x23\x00\x00", 0x94),       // 0
-        (b"\x30\x06\x00\x00\x03\x23\x00\x01", 0x82),       // never defined
-        (b"\x30\x03\x00\x00\x00", 0x82),                   // neither topic nor alias
+        (b"\x30\x06\x00\x00\x03\x23\x00\x00", 0x94),      // 0
+        (b"\x30\x06\x00\x00\x03\x23\x00\x01", 0x82),      // never defined
+        (b"\x30\x03\x00\x00\x00", 0x82),                  // neither topic nor alias
     ] {
         let Err(SessionError::Wire(error)) = feed(&mut session, sink, bytes) else { panic!("{bytes:?}") };
         assert_eq!(error.reason, Reason(reason), "{error}");
     }
     reconnect(&mut session, false);
-    assert!(feed(&mut session, sink, b"\x30\x06\x00\x00\x03\x23\x00\x02").is_err(), "an alias ends with its connection");
+    assert!(
+        feed(&mut session, sink, b"\x30\x06\x00\x00\x03\x23\x00\x02").is_err(),
+        "an alias ends with its connection"
+    );
 }
 
 #[test]
@@ -399,7 +410,10 @@ fn unsubscribe_reports_and_forgets() {
     session.unsubscribe(2, vec!["a".into()]).unwrap();
     output(&mut session);
     feed(&mut session, &mut Sink::default(), &[0xB0, 2, 0, 2]).unwrap();
-    assert_eq!(session.notices(), [Notice::Unsubscribed { token: 2, results: vec![("a".into(), Reason(0))] }]);
+    assert_eq!(
+        session.notices(),
+        [Notice::Unsubscribed { token: 2, results: vec![("a".into(), Reason(0))] }]
+    );
     assert_eq!(session.granted().map(|f| f.filter.as_str()).collect::<Vec<_>>(), ["b"]);
     assert!(session.unsubscribe(3, vec!["a/#/b".into()]).is_err());
 }
@@ -448,9 +462,14 @@ fn the_server_may_disconnect_with_a_reason() {
 fn answers_that_fit_nothing_are_errors_or_harmless() {
     let mut session = connected(Version::V311, true);
     let sink = &mut Sink::default();
-    feed(&mut session, sink, &[0x40, 2, 0, 9, 0x70, 2, 0, 9, 0x90, 3, 0, 9, 0, 0xB0, 2, 0, 9, 0xD0, 0]).unwrap();
+    feed(&mut session, sink, &[0x40, 2, 0, 9, 0x70, 2, 0, 9, 0x90, 3, 0, 9, 0, 0xB0, 2, 0, 9, 0xD0, 0])
+        .unwrap();
     feed(&mut session, sink, &[0x50, 2, 0, 9]).unwrap();
-    assert_eq!(output(&mut session)[..], [0x62, 2, 0, 9], "PUBREC of an unknown message: let the server finish");
+    assert_eq!(
+        output(&mut session)[..],
+        [0x62, 2, 0, 9],
+        "PUBREC of an unknown message: let the server finish"
+    );
     publish(&mut session, 1, QoS::AtLeastOnce);
     publish(&mut session, 2, QoS::ExactlyOnce);
     output(&mut session);

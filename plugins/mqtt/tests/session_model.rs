@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
-use rumqttc::v5::mqttbytes::v5::{self, Packet, PubAck, PubAckReason, PubComp, PubRec, PubRel};
 use rumqttc::v5::mqttbytes::QoS as WireQoS;
+use rumqttc::v5::mqttbytes::v5::{self, Packet, PubAck, PubAckReason, PubComp, PubRec, PubRel};
 use tracemq_mqtt::session::store::{Change, Restored};
 use tracemq_mqtt::session::{Deliver, Message, Notice, Outcome, Session, SessionConfig};
 use tracemq_mqtt::wire::control::ConnAck;
@@ -314,8 +314,12 @@ impl World {
                 self.next_id += 1;
                 let qos_level = QoS::from_level(qos).unwrap();
                 let payload = id.to_string();
-                let publish =
-                    Publish { topic: "to/server", payload: payload.as_bytes(), qos: qos_level, ..Publish::default() };
+                let publish = Publish {
+                    topic: "to/server",
+                    payload: payload.as_bytes(),
+                    qos: qos_level,
+                    ..Publish::default()
+                };
                 self.client.session.publish(id, &publish, Instant::now()).unwrap();
                 self.published.insert(id, qos);
             }
@@ -408,7 +412,7 @@ fn play(steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_is_lost_and_qos_2_is_never_doubled(steps in prop::collection::vec(step(false), 0..120)) {

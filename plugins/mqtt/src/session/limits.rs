@@ -66,14 +66,14 @@ impl Limits {
             return Err(self.too_large("message", wire.len()));
         }
         if layout.qos > self.maximum_qos {
-            return Err(Invalid(format!(
+            return Err(Invalid::new(format!(
                 "0x9B QoS {} is not supported: this server takes at most QoS {}",
                 layout.qos.level(),
                 self.maximum_qos.level()
             )));
         }
         if wire[0] & 1 != 0 && !self.retain_available {
-            return Err(Invalid("0x9A retain is not supported: this server keeps no retained messages".into()));
+            return Err(Invalid::new("0x9A retain is not supported: this server keeps no retained messages"));
         }
         Ok(())
     }
@@ -84,18 +84,18 @@ impl Limits {
         for filter in &subscribe.filters {
             let filter = &filter.filter;
             if !self.shared_available && topic::is_shared(filter) {
-                return Err(Invalid(format!(
+                return Err(Invalid::new(format!(
                     "0x9E topic filter '{filter}': this server has no shared subscriptions"
                 )));
             }
             if !self.wildcard_available && topic::has_wildcard(filter) {
-                return Err(Invalid(format!(
+                return Err(Invalid::new(format!(
                     "0xA2 topic filter '{filter}': this server takes no wildcards, name the exact topic"
                 )));
             }
         }
         if subscribe.id.is_some() && !self.subscription_id_available {
-            return Err(Invalid("0xA1 this server takes no subscription ids: leave it out".into()));
+            return Err(Invalid::new("0xA1 this server takes no subscription ids: leave it out"));
         }
         Ok(())
     }
@@ -107,7 +107,7 @@ impl Limits {
     }
 
     fn too_large(&self, what: &str, size: usize) -> Invalid {
-        Invalid(format!(
+        Invalid::new(format!(
             "0x95 packet too large: the {what} needs {size} bytes, this server takes at most {}",
             self.maximum_packet_size
         ))

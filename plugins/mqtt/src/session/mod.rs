@@ -212,7 +212,8 @@ impl Session {
         let version = self.version();
         if ack.code != 0 {
             let is_3x_code = !version.is_v5() || ack.code < 0x80;
-            let (text, server_reference) = ack.properties.map_or((None, None), |p| (p.reason_string, p.server_reference));
+            let (text, server_reference) =
+                ack.properties.map_or((None, None), |p| (p.reason_string, p.server_reference));
             return Err(ConnectError::Refused(ConnectRefused {
                 version,
                 code: ack.code,
@@ -339,7 +340,7 @@ impl Session {
     /// No filter, or a bad one.
     pub fn unsubscribe(&mut self, token: u64, filters: Vec<String>) -> Result<(), Invalid> {
         if filters.is_empty() {
-            return Err(Invalid("no topic filter: at least one is needed to unsubscribe".into()));
+            return Err(Invalid::new("no topic filter: at least one is needed to unsubscribe"));
         }
         filters.iter().try_for_each(|filter| topic::check_filter(filter, self.version()))?;
         self.requests.unsubscribe(token, filters);

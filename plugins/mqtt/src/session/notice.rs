@@ -127,7 +127,11 @@ pub struct ConnectRefused {
 impl ConnectRefused {
     /// User, password or permission were refused.
     pub fn is_credentials(&self) -> bool {
-        if self.is_3x_code { matches!(self.code, 4 | 5) } else { matches!(self.code, 0x86 | 0x87 | 0x8A | 0x8C) }
+        if self.is_3x_code {
+            matches!(self.code, 4 | 5)
+        } else {
+            matches!(self.code, 0x86 | 0x87 | 0x8A | 0x8C)
+        }
     }
 
     /// The server does not speak the version.
@@ -185,7 +189,8 @@ mod tests {
         };
         assert_eq!(refused.to_string(), "the server refused the connection: 0x87 not authorized (go\\naway)");
         assert!(refused.is_credentials() && !refused.is_temporary());
-        refused = ConnectRefused { code: 0x9C, text: None, server_reference: Some("b:1883".into()), ..refused };
+        refused =
+            ConnectRefused { code: 0x9C, text: None, server_reference: Some("b:1883".into()), ..refused };
         assert!(refused.to_string().ends_with("0x9C use another server; it names another server: b:1883"));
         assert!(refused.is_temporary());
         refused = ConnectRefused { code: 1, is_3x_code: true, server_reference: None, ..refused };

@@ -89,7 +89,13 @@ impl Requests {
         }
     }
 
-    fn encode(&self, request: &Request, pid: u16, limits: &Limits, out: &mut BytesMut) -> Result<(), Invalid> {
+    fn encode(
+        &self,
+        request: &Request,
+        pid: u16,
+        limits: &Limits,
+        out: &mut BytesMut,
+    ) -> Result<(), Invalid> {
         let start = out.len();
         match request {
             Request::Subscribe { subscribe, .. } => {

@@ -53,7 +53,7 @@ impl Will {
     }
 
     fn check(&self, version: Version) -> Result<(), Invalid> {
-        let will = |error: Invalid| Invalid(format!("last will: {error}"));
+        let will = |error: Invalid| Invalid::new(format!("last will: {error}"));
         topic::check_topic(&self.topic).map_err(will)?;
         topic::check_binary("last will payload", &self.payload)?;
         let is_plain = Self {
@@ -64,7 +64,7 @@ impl Will {
             ..Self::default()
         } == *self;
         if !version.is_v5() && !is_plain {
-            return Err(Invalid(format!(
+            return Err(Invalid::new(format!(
                 "last will: delay, expiry, content type, response topic, correlation data and user properties \
                  need MQTT 5.0, this connection speaks {version}"
             )));
@@ -163,16 +163,18 @@ impl Connect {
         let version = self.version;
         topic::check_string("client id", &self.client_id)?;
         if self.client_id.is_empty() && version == Version::V31 {
-            return Err(Invalid("client id is empty: MQTT 3.1 needs one of 1 to 23 characters".into()));
+            return Err(Invalid::new("client id is empty: MQTT 3.1 needs one of 1 to 23 characters"));
         }
         if self.client_id.is_empty() && version == Version::V311 && !self.clean {
-            return Err(Invalid("client id is empty: a session that is kept needs one in MQTT 3.1.1".into()));
+            return Err(Invalid::new("client id is empty: a session that is kept needs one in MQTT 3.1.1"));
         }
         if let Some(username) = &self.username {
             topic::check_string("user name", username)?;
         }
         if self.password.is_some() && self.username.is_none() && !version.is_v5() {
-            return Err(Invalid(format!("a password without a user name needs MQTT 5.0, this is {version}")));
+            return Err(Invalid::new(format!(
+                "a password without a user name needs MQTT 5.0, this is {version}"
+            )));
         }
         // The value stays out of the text: it is secret.
         topic::check_binary("password", self.password.as_deref().unwrap_or_default())?;
@@ -181,7 +183,7 @@ impl Connect {
         }
         if !version.is_v5() {
             if self.properties() != ConnectProperties::new() {
-                return Err(Invalid(format!(
+                return Err(Invalid::new(format!(
                     "session expiry, receive maximum, maximum packet size, topic alias maximum, request/response \
                      information, user properties and enhanced authentication need MQTT 5.0, this connection \
                      speaks {version}"
@@ -190,10 +192,10 @@ impl Connect {
             return Ok(());
         }
         if self.receive_maximum == Some(0) {
-            return Err(Invalid("receive maximum 0: it must be 1 to 65535".into()));
+            return Err(Invalid::new("receive maximum 0: it must be 1 to 65535"));
         }
         if self.maximum_packet_size == Some(0) {
-            return Err(Invalid("maximum packet size 0: it must be at least 1".into()));
+            return Err(Invalid::new("maximum packet size 0: it must be at least 1"));
         }
         if let Some((method, data)) = &self.authentication {
             topic::check_string("authentication method", method)?;
@@ -208,8 +210,7 @@ impl Connect {
     /// As [`Self::check`], or a packet above 268,435,455 bytes.
     pub fn encode(&self, out: &mut BytesMut) -> Result<(), Invalid> {
         self.check()?;
-        let too_long =
-            |_| Invalid("CONNECT is above 268435455 bytes: fewer user properties are needed".into());
+        let too_long = |_| Invalid::new("CONNECT is above 268435455 bytes: fewer user properties are needed");
         let mut body = BytesMut::new();
         let (name, level) = match self.version {
             Version::V31 => ("MQIsdp", 3),

@@ -119,7 +119,14 @@ impl std::error::Error for WireError {}
 
 /// What the user asked for cannot be sent: the text names the value and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invalid(pub(crate) String);
+pub struct Invalid(String);
+
+impl Invalid {
+    /// `text` is one line for the user.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

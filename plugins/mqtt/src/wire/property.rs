@@ -166,7 +166,7 @@ impl Outgoing<'_> {
             topic::check_string("content type", text)?;
         }
         if let Some(text) = self.response_topic {
-            topic::check_topic(text).map_err(|error| Invalid(format!("response topic: {error}")))?;
+            topic::check_topic(text).map_err(|error| Invalid::new(format!("response topic: {error}")))?;
         }
         if let Some(data) = self.correlation_data {
             topic::check_binary("correlation data", data)?;

@@ -124,7 +124,7 @@ impl Publish<'_> {
             self.properties.check()?;
             properties_len = self.properties.len_with_prefix();
         } else if !self.properties.is_empty() {
-            return Err(Invalid(format!(
+            return Err(Invalid::new(format!(
                 "message properties (expiry, content type, response topic, correlation data, user properties) \
                  need MQTT 5.0, this connection speaks {version}"
             )));
@@ -132,7 +132,7 @@ impl Publish<'_> {
         let pid_len = if self.qos == QoS::AtMostOnce { 0 } else { 2 };
         let remaining = 2 + self.topic.len() + pid_len + properties_len + self.payload.len();
         if remaining > MAX_REMAINING {
-            return Err(Invalid(format!(
+            return Err(Invalid::new(format!(
                 "payload of {} bytes: an MQTT packet has at most {MAX_REMAINING} bytes after its header",
                 self.payload.len()
             )));

@@ -83,31 +83,31 @@ impl Subscribe {
     /// No filter, a bad one, an option that the version does not have or a value out of range.
     pub fn check(&self, version: Version) -> Result<(), Invalid> {
         if self.filters.is_empty() {
-            return Err(Invalid("no topic filter: at least one is needed to subscribe".into()));
+            return Err(Invalid::new("no topic filter: at least one is needed to subscribe"));
         }
         for filter in &self.filters {
             topic::check_filter(&filter.filter, version)?;
             let plain = Filter { filter: filter.filter.clone(), qos: filter.qos, ..Filter::default() };
             if !version.is_v5() && plain != *filter {
-                return Err(Invalid(format!(
+                return Err(Invalid::new(format!(
                     "no local, retain as published and retain handling need MQTT 5.0, this connection speaks \
                      {version}"
                 )));
             }
             if filter.no_local && topic::is_shared(&filter.filter) {
-                return Err(Invalid(format!(
+                return Err(Invalid::new(format!(
                     "topic filter '{}': no local is not allowed for a shared subscription",
                     filter.filter
                 )));
             }
         }
         if !version.is_v5() && (self.id.is_some() || !self.user_properties.is_empty()) {
-            return Err(Invalid(format!(
+            return Err(Invalid::new(format!(
                 "subscription id and user properties need MQTT 5.0, this connection speaks {version}"
             )));
         }
         if self.id.is_some_and(|id| !(1..=268_435_455).contains(&id)) {
-            return Err(Invalid("subscription id: it must be 1 to 268435455".into()));
+            return Err(Invalid::new("subscription id: it must be 1 to 268435455"));
         }
         check_pairs("user property", &self.user_properties)
     }
@@ -209,7 +209,7 @@ pub fn put_auth(reason: Reason, method: &str, data: &[u8], out: &mut BytesMut) -
 }
 
 fn too_long(what: &str) -> Invalid {
-    Invalid(format!("{what} is above 268435455 bytes: ask for fewer at once"))
+    Invalid::new(format!("{what} is above 268435455 bytes: ask for fewer at once"))
 }
 
 #[cfg(test)]

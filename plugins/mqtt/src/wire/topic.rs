@@ -14,7 +14,7 @@ pub const MAX_STRING: usize = 65_535;
 pub fn check_topic(topic: &str) -> Result<(), Invalid> {
     check_text("topic", topic)?;
     match topic.bytes().find(|byte| matches!(byte, b'+' | b'#')) {
-        Some(wild) => Err(Invalid(format!(
+        Some(wild) => Err(Invalid::new(format!(
             "invalid topic '{}': '{}' is a wildcard and stands in filters only; publish needs one exact topic",
             shown(topic),
             wild as char
@@ -30,7 +30,7 @@ pub fn check_topic(topic: &str) -> Result<(), Invalid> {
 /// wrong place.
 pub fn check_filter(filter: &str, version: Version) -> Result<(), Invalid> {
     check_text("topic filter", filter)?;
-    let bad = |why: &str| Err(Invalid(format!("invalid topic filter '{}': {why}", shown(filter))));
+    let bad = |why: &str| Err(Invalid::new(format!("invalid topic filter '{}': {why}", shown(filter))));
     let levels = match filter.strip_prefix("$share/") {
         Some(shared) if version.is_v5() => match shared.split_once('/') {
             Some(("", _)) => return bad("the group name after '$share/' is empty"),
@@ -57,6 +57,29 @@ pub fn check_filter(filter: &str, version: Version) -> Result<(), Invalid> {
     Ok(())
 }
 
+/// Whether a message with this topic reaches this filter (5.0, section 4.7). `$share/GROUP/` does not count, and a
+/// wildcard on the first level leaves out topics that start with `$`.
+pub fn matches(filter: &str, topic: &str) -> bool {
+    let filter = match filter.strip_prefix("$share/").and_then(|shared| shared.split_once('/')) {
+        Some((_, filter)) => filter,
+        None => filter,
+    };
+    if topic.starts_with('$') && filter.starts_with(['+', '#']) {
+        return false;
+    }
+    let mut levels = topic.split('/');
+    for wanted in filter.split('/') {
+        match (wanted, levels.next()) {
+            // Also the parent itself: 'a/#' takes 'a'.
+            ("#", _) => return true,
+            ("+", Some(_)) => {}
+            (wanted, Some(level)) if wanted == level => {}
+            _ => return false,
+        }
+    }
+    levels.next().is_none()
+}
+
 /// True for a `$share/GROUP/FILTER` filter.
 pub fn is_shared(filter: &str) -> bool {
     filter.starts_with("$share/")
@@ -73,14 +96,14 @@ pub fn has_wildcard(filter: &str) -> bool {
 /// Longer than 65,535 bytes, or with NUL.
 pub fn check_string(what: &str, text: &str) -> Result<(), Invalid> {
     if text.len() > MAX_STRING {
-        return Err(Invalid(format!(
+        return Err(Invalid::new(format!(
             "invalid {what} '{}': it has {} bytes, MQTT allows at most {MAX_STRING}",
             shown(text),
             text.len()
         )));
     }
     if text.contains('\0') {
-        return Err(Invalid(format!("invalid {what} '{}': it contains a NUL character", shown(text))));
+        return Err(Invalid::new(format!("invalid {what} '{}': it contains a NUL character", shown(text))));
     }
     Ok(())
 }
@@ -91,7 +114,7 @@ pub fn check_string(what: &str, text: &str) -> Result<(), Invalid> {
 /// Longer than 65,535 bytes.
 pub fn check_binary(what: &str, data: &[u8]) -> Result<(), Invalid> {
     if data.len() > MAX_STRING {
-        return Err(Invalid(format!(
+        return Err(Invalid::new(format!(
             "invalid {what}: {} bytes, MQTT allows at most {MAX_STRING}",
             data.len()
         )));
@@ -101,7 +124,9 @@ pub fn check_binary(what: &str, data: &[u8]) -> Result<(), Invalid> {
 
 fn check_text(what: &str, text: &str) -> Result<(), Invalid> {
     if text.is_empty() {
-        return Err(Invalid(format!("invalid {what} '': it is empty; at least one character is needed")));
+        return Err(Invalid::new(format!(
+            "invalid {what} '': it is empty; at least one character is needed"
+        )));
     }
     check_string(what, text)
 }
@@ -128,6 +153,36 @@ mod tests {
             assert_eq!(check_filter(filter, Version::V5), Ok(()), "{filter}");
         }
         assert_eq!(check_filter("$share/g", Version::V311), Ok(()));
+    }
+
+    #[test]
+    fn filters_match_as_the_specification_says() {
+        for (filter, topic) in [
+            ("#", "a"),
+            ("#", "a/b"),
+            ("a/#", "a"),
+            ("a/#", "a/b/c"),
+            ("+/+", "/a"),
+            ("a/+/c", "a//c"),
+            ("$SYS/#", "$SYS/x"),
+            ("$share/g/a/+", "a/b"),
+            ("/a", "/a"),
+        ] {
+            assert!(matches(filter, topic), "{filter} {topic}");
+        }
+        for (filter, topic) in [
+            ("+", "a/b"),
+            ("+", "/a"),
+            ("a/+", "a"),
+            ("a/b", "a"),
+            ("a", "a/b"),
+            ("#", "$SYS/x"),
+            ("+/x", "$SYS/x"),
+            ("$share/g/#", "$SYS/x"),
+            ("a/b/#", "a"),
+        ] {
+            assert!(!matches(filter, topic), "{filter} {topic}");
+        }
     }
 
     #[test]

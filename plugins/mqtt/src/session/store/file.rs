@@ -56,7 +56,11 @@ impl fmt::Display for StoreError {
                 path.display()
             ),
             Self::Io(path, error) => {
-                write!(f, "can't keep the session in {}: {error}; a clean session needs no file", path.display())
+                write!(
+                    f,
+                    "can't keep the session in {}: {error}; a clean session needs no file",
+                    path.display()
+                )
             }
         }
     }
