@@ -11,7 +11,7 @@ use tracemq_plugin_api::net::NetOptions;
 use tracemq_plugin_api::prelude::{Error, Result, Span};
 use tracemq_plugin_api::{schemars, serde};
 
-use crate::auth;
+use crate::auth::{Mechanism, Scram};
 use crate::wire::{Connect, QoS, Version, Will};
 
 /// The protocol version to ask for.
@@ -297,7 +297,7 @@ impl ConnectOptions {
             return Err(Error::config("a persistent session needs a name").hint("give it with --client-id"));
         }
         pairs("--ws-header", &self.ws_header)?;
-        self.auth_mechanism()?;
+        self.auth_method()?;
         self.connect(self.version(), self.client_id.as_deref().unwrap_or("tracemq")).map(drop)
     }
 
@@ -378,8 +378,10 @@ impl ConnectOptions {
             };
         };
         let delay = self.will_delay.map(|delay| seconds("--will-delay", delay, u32::MAX)).transpose()?;
-        let expiry =
-            self.will_message_expiry.map(|expiry| seconds("--will-message-expiry", expiry, u32::MAX)).transpose()?;
+        let expiry = self
+            .will_message_expiry
+            .map(|expiry| seconds("--will-message-expiry", expiry, u32::MAX))
+            .transpose()?;
         Ok(Some(Will {
             topic: topic.clone(),
             payload: self.will_payload.clone().unwrap_or_default().into(),
@@ -395,18 +397,19 @@ impl ConnectOptions {
         }))
     }
 
-    /// The other side of the enhanced authentication that was asked for.
-    pub fn auth_mechanism(&self) -> Result<Option<auth::Mechanism>> {
+    /// The enhanced authentication that was asked for.
+    pub fn auth_method(&self) -> Result<Option<Scram>> {
         let Some(method) = self.auth_method else { return Ok(None) };
-        if self.username.is_none() || self.password.is_none() {
+        let (Some(username), Some(password)) = (&self.username, &self.password) else {
             return Err(Error::config("--auth-method needs a user name and a password")
                 .hint("give them with --username and --password"));
-        }
-        Ok(Some(match method {
-            AuthMethod::ScramSha1 => auth::Mechanism::ScramSha1,
-            AuthMethod::ScramSha256 => auth::Mechanism::ScramSha256,
-            AuthMethod::ScramSha512 => auth::Mechanism::ScramSha512,
-        }))
+        };
+        let mechanism = match method {
+            AuthMethod::ScramSha1 => Mechanism::ScramSha1,
+            AuthMethod::ScramSha256 => Mechanism::ScramSha256,
+            AuthMethod::ScramSha512 => Mechanism::ScramSha512,
+        };
+        Scram::new(mechanism, username, password).map(Some).map_err(|error| Error::config(error.to_string()))
     }
 }
 
@@ -429,7 +432,8 @@ pub fn seconds(option: &str, span: Span, most: u32) -> Result<u32> {
 }
 
 pub fn qos(option: &str, level: u8) -> Result<QoS> {
-    QoS::from_level(level).ok_or_else(|| Error::config(format!("{option}: {level} is not allowed (0, 1 or 2)")))
+    QoS::from_level(level)
+        .ok_or_else(|| Error::config(format!("{option}: {level} is not allowed (0, 1 or 2)")))
 }
 
 /// Name-value pairs; names may repeat, as MQTT allows.

@@ -33,7 +33,14 @@ impl Protocol for Mqtt {
         let about = About::new("mqtt", "MQTT", env!("CARGO_PKG_VERSION"))
             .about("MQTT 3.1, 3.1.1 and 5.0 over TCP, TLS and WebSocket")
             .verbs(if cfg!(feature = "serve") { &all } else { &client })
-            .capabilities(&["headers", "wildcards", "retained", "acknowledged", "persistent-session", "shared-subscription"]);
+            .capabilities(&[
+                "headers",
+                "wildcards",
+                "retained",
+                "acknowledged",
+                "persistent-session",
+                "shared-subscription",
+            ]);
         Endpoint::schemes(about)
     }
 

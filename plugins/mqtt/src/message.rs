@@ -4,63 +4,64 @@
 //! so their metadata is written once per batch and shared.
 
 use bytes::Bytes;
-use std::ops::Range;
 use tracemq_plugin_api::sdk::{Batch, BatchBuilder, BufferId, MetaRange, MetaValue, Part};
 
-use crate::wire::{Properties, Property, PublishView, QoS};
+use crate::session::{Message, Topic};
+use crate::wire::{Properties, Property, QoS};
 
-/// Fills batches from PUBLISH packets.
+/// Fills a batch from the PUBLISH packets of one read buffer.
 pub struct Filler {
     builder: BatchBuilder,
-    buffer: Option<BufferId>,
+    buffer: BufferId,
     shared: [Option<MetaRange>; 12],
 }
 
 impl Filler {
-    /// With room for so many messages.
-    pub fn new(messages: usize) -> Filler {
-        Filler { builder: BatchBuilder::with_capacity(messages), buffer: None, shared: [None; 12] }
-    }
-
-    pub fn len(&self) -> usize {
-        self.builder.len()
+    /// For the packets of one read buffer, `count` of them.
+    pub fn new(buffer: Bytes, count: usize) -> Filler {
+        let mut builder = BatchBuilder::with_capacity(count);
+        let buffer = builder.buffer(buffer);
+        Filler { builder, buffer, shared: [None; 12] }
     }
 
     pub fn is_empty(&self) -> bool {
         self.builder.is_empty()
     }
 
-    /// The read buffer in which the packets that follow stand.
-    pub fn enter(&mut self, buffer: Bytes) {
-        self.buffer = Some(self.builder.buffer(buffer));
-    }
-
-    /// Adds a message of the buffer given to [`Filler::enter`], whose bytes are `raw`. `topic` is what a topic alias
-    /// stood for.
-    pub fn add(&mut self, view: &PublishView, raw: &[u8], topic: Option<&str>) {
-        let Some(buffer) = self.buffer else { return };
-        let part = |range: &Range<usize>| Part::In(buffer, range.clone());
-        let topic = topic.map_or_else(|| part(&view.topic), Part::from);
-        if view.properties.is_empty() {
-            let meta = self.flags(view);
-            self.builder.add(topic, part(&view.payload)).shared_meta(meta);
+    /// Adds a message of the buffer.
+    #[inline]
+    pub fn add(&mut self, message: &Message<'_>) {
+        let buffer = self.buffer;
+        let topic = match &message.topic {
+            Topic::In(range) => Part::In(buffer, range.clone()),
+            Topic::Aliased(topic) => Part::Shared(Bytes::clone(topic)),
+        };
+        let payload = Part::In(buffer, message.payload.clone());
+        if message.properties.is_empty() {
+            let meta = self.flags(message);
+            self.builder.add(topic, payload).shared_meta(meta);
             return;
         }
-        let mut record = self.builder.add(topic, part(&view.payload));
-        record = record.meta("qos", MetaValue::Uint(u64::from(view.qos.level()))).meta("retain", MetaValue::Bool(view.retain));
-        if view.dup {
-            record = record.meta("dup", MetaValue::Bool(true));
+        let mut record = self.builder.add(topic, payload);
+        for (name, value) in &flags(message.qos, message.retain)[..if message.dup { 3 } else { 2 }] {
+            record = record.meta(name, *value);
         }
-        let overlapping = overlapping_ids(Properties::new(&raw[view.properties.clone()]));
+        let overlapping = overlapping_ids(message.properties);
         if let Some(ids) = &overlapping {
             record = record.meta("subscription_id", MetaValue::Json(ids));
         }
-        for property in Properties::new(&raw[view.properties.clone()]) {
+        for property in message.properties {
             record = match property {
-                Property::PayloadFormat(text) => record.meta("payload_format", MetaValue::Uint(text.into())),
-                Property::MessageExpiry(seconds) => record.meta("message_expiry", MetaValue::Uint(seconds.into())),
+                Property::PayloadFormat(format) => {
+                    record.meta("payload_format", MetaValue::Uint(format.into()))
+                }
+                Property::MessageExpiry(seconds) => {
+                    record.meta("message_expiry", MetaValue::Uint(seconds.into()))
+                }
                 Property::ContentType(text) => record.meta("content_type", MetaValue::Text(text)),
-                Property::ResponseTopic(topic) => record.reply(topic).meta("response_topic", MetaValue::Text(topic)),
+                Property::ResponseTopic(topic) => {
+                    record.reply(topic).meta("response_topic", MetaValue::Text(topic))
+                }
                 Property::CorrelationData(data) => match std::str::from_utf8(data) {
                     Ok(text) => record.meta("correlation_data", MetaValue::Text(text)),
                     Err(_) => record.meta("correlation_data", MetaValue::Bytes(data)),
@@ -78,17 +79,22 @@ impl Filler {
         self.builder.finish()
     }
 
-    fn flags(&mut self, view: &PublishView) -> MetaRange {
-        let index = usize::from(view.qos.level()) * 4 + usize::from(view.retain) * 2 + usize::from(view.dup);
+    fn flags(&mut self, message: &Message<'_>) -> MetaRange {
+        let (qos, retain, dup) = (message.qos, message.retain, message.dup);
+        let index = usize::from(qos.level()) * 4 + usize::from(retain) * 2 + usize::from(dup);
         let builder = &mut self.builder;
-        *self.shared[index].get_or_insert_with(|| flag_meta(builder, view.qos, view.retain, view.dup))
+        *self.shared[index]
+            .get_or_insert_with(|| builder.meta_range(&flags(qos, retain)[..if dup { 3 } else { 2 }]))
     }
 }
 
-fn flag_meta(builder: &mut BatchBuilder, qos: QoS, retain: bool, dup: bool) -> MetaRange {
-    let values =
-        [("qos", MetaValue::Uint(qos.level().into())), ("retain", MetaValue::Bool(retain)), ("dup", MetaValue::Bool(true))];
-    builder.meta_range(&values[..if dup { 3 } else { 2 }])
+/// The last of the three is for a message that the server has sent before.
+fn flags(qos: QoS, retain: bool) -> [(&'static str, MetaValue<'static>); 3] {
+    [
+        ("qos", MetaValue::Uint(qos.level().into())),
+        ("retain", MetaValue::Bool(retain)),
+        ("dup", MetaValue::Bool(true)),
+    ]
 }
 
 /// A message that several subscriptions brought carries all their identifiers (5.0, section 3.3.2.3.8): as a JSON list.

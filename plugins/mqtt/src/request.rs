@@ -31,7 +31,8 @@ impl Replies {
                 None => format!("tracemq/reply/{}/{number}", client.client_id()),
             },
         };
-        let correlation = options.correlation_data.clone().unwrap_or_else(|| format!("{}-{number}", client.client_id()));
+        let correlation =
+            options.correlation_data.clone().unwrap_or_else(|| format!("{}-{number}", client.client_id()));
         let answers = client
             .subscribe(Subscribe {
                 filters: vec![Filter { filter: topic.clone(), qos: QoS::AtLeastOnce, ..Filter::default() }],
@@ -50,7 +51,8 @@ impl Replies {
         for outcome in client.publish(batch, Arc::new(question)).await? {
             if outcome.is_success() {
                 if outcome.reason().starts_with("0x10") {
-                    return Err(Error::new(ErrorKind::NO_RESPONDERS, "nobody subscribes to the topic").code(outcome.reason()));
+                    return Err(Error::new(ErrorKind::NO_RESPONDERS, "nobody subscribes to the topic")
+                        .code(outcome.reason()));
                 }
                 continue;
             }
@@ -78,7 +80,9 @@ fn matching(answers: Subscription, correlation: Option<String>) -> Subscription 
                 Ok(batch) if batch.is_end() => return,
                 Ok(batch) => {
                     let ours = batch.filter(|message| {
-                        message.meta().any(|(name, value)| name == "correlation_data" && value == MetaValue::Text(&correlation))
+                        message.meta().any(|(name, value)| {
+                            name == "correlation_data" && value == MetaValue::Text(&correlation)
+                        })
                     });
                     if !ours.is_empty() && !sender.send(ours).await {
                         return;

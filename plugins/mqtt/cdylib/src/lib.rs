@@ -1,1 +1,4 @@
+//! The MQTT plugin as a library to load. The protocol itself is in `tracemq-mqtt`, which exports nothing, so that it can be
+//! linked beside others.
 
+tracemq_plugin_api::export_plugin!(tracemq_mqtt::Mqtt);

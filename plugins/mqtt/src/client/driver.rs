@@ -1,0 +1,527 @@
+//! The task of a connection: it serves the link while there is one, and makes a new one when it is lost.
+//!
+//! What is in flight lives in the session, so a lost connection costs nothing but time. Reading stops while the host has no
+//! room for messages; writing, pings and acknowledgements go on.
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tracemq_plugin_api::prelude::*;
+use tracemq_plugin_api::sdk::MAX_BATCH;
+
+use super::dial::{Dial, Refused, lost};
+use super::link::{Link, Moved};
+use super::publishing::Publishing;
+use super::sinks::Sinks;
+use super::{Command, Facts, GOODBYE};
+use crate::auth::{AuthMethod, Scram};
+use crate::config::ConnectOptions;
+use crate::endpoint::Endpoint;
+use crate::session::store::Store;
+use crate::session::{Accepted, Due, KeepAlive, Notice, Session, SessionConfig, SessionError};
+use crate::wire::{Frames, Reason};
+
+/// The wait before the first attempt to reconnect, doubled up to the second.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+pub(super) struct Driver {
+    dial: Dial,
+    session: Session,
+    store: Option<Store>,
+    auth: Option<Scram>,
+    sinks: Sinks,
+    publishing: Publishing,
+    asked: Vec<(u64, oneshot::Sender<Result<()>>)>,
+    token: u64,
+    events: Events,
+    reconnect: bool,
+    link: Option<Link>,
+    keep_alive: KeepAlive,
+    paused: bool,
+}
+
+/// Why serving a link ended.
+enum End {
+    /// The link is lost; another may do better.
+    Lost(Error),
+    /// Nothing more can be done.
+    Final(Error),
+    Closed(oneshot::Sender<()>),
+    /// The handle is gone.
+    Dropped,
+}
+
+impl Driver {
+    /// Makes the first connection.
+    pub(super) async fn connect(options: ConnectOptions, context: Context) -> Result<(Driver, Facts)> {
+        let endpoint = Endpoint::parse(context.url().unwrap_or_default())?;
+        options.check()?;
+        let net = &options.net;
+        let dial = Dial {
+            dialer: tracemq_plugin_api::net::Dialer::from_options(net)?,
+            headers: crate::config::pairs("--ws-header", &options.ws_header)?,
+            timeout: net.timeout.connect_timeout.duration(),
+            endpoint,
+        };
+        let client_id = options.client_id.clone().unwrap_or_else(made_up_id);
+        let mut auth = options.auth_method()?;
+        let versions = options.versions();
+        for (at, version) in versions.iter().enumerate() {
+            let mut config = SessionConfig::new(options.connect(*version, &client_id)?);
+            if let (false, Some(most)) = (version.is_v5(), options.receive_maximum) {
+                config.max_in_flight = most;
+            }
+            let mut session = Session::new(config).map_err(|error| Error::config(error.to_string()))?;
+            let store = open_store(&mut session, &dial.endpoint, &client_id, &context)?;
+            let auth_of_version = auth.as_mut().filter(|_| version.is_v5());
+            match dial.connect(&mut session, auth_of_version).await {
+                Ok((link, accepted)) => {
+                    let facts = facts(&session, &accepted);
+                    let driver = Driver {
+                        keep_alive: KeepAlive::new(accepted.keep_alive, Instant::now()),
+                        events: context.events().clone(),
+                        reconnect: context.reconnect(),
+                        dial,
+                        session,
+                        store,
+                        auth,
+                        sinks: Sinks::default(),
+                        publishing: Publishing::default(),
+                        asked: Vec::new(),
+                        token: 0,
+                        link: Some(link),
+                        paused: false,
+                    };
+                    driver.say_connected(&accepted);
+                    return Ok((driver, facts));
+                }
+                Err(refused) if refused.version && at + 1 < versions.len() => {
+                    log::warn!("{}; trying MQTT {}", refused.error.message(), versions[at + 1]);
+                }
+                Err(refused) => return Err(refused.error),
+            }
+        }
+        Err(Error::config("no protocol version is left to try"))
+    }
+
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>, known: Arc<Mutex<Facts>>) {
+        loop {
+            let end = match self.link.take() {
+                Some(mut link) => {
+                    let end = self.serve(&mut link, &mut commands).await;
+                    self.session.connection_lost();
+                    self.settle_notices();
+                    end
+                }
+                None => match self.reconnect(&mut commands).await {
+                    Ok(accepted) => {
+                        *known.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+                            facts(&self.session, &accepted);
+                        continue;
+                    }
+                    Err(end) => end,
+                },
+            };
+            match end {
+                End::Lost(error) if self.reconnect => {
+                    self.events.emit(Event::new(EventKind::RECONNECTING, format!("{error}; reconnecting")));
+                }
+                End::Lost(error) | End::Final(error) => return self.end(error).await,
+                End::Closed(done) => {
+                    // Whoever asked to close may not wait for it.
+                    let _ = done.send(());
+                    return;
+                }
+                End::Dropped => return,
+            }
+        }
+    }
+
+    /// Serves one connection until it ends.
+    async fn serve(&mut self, link: &mut Link, commands: &mut mpsc::Receiver<Command>) -> End {
+        loop {
+            match self.turn(link, commands).await {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(End::Closed(done))) => {
+                    self.say_goodbye(link, Reason::SUCCESS).await;
+                    return End::Closed(done);
+                }
+                Ok(ControlFlow::Break(end)) => return end,
+                Err(end) => {
+                    if let End::Lost(error) | End::Final(error) = &end {
+                        log::debug!("{error}");
+                    }
+                    return end;
+                }
+            }
+        }
+    }
+
+    async fn turn(
+        &mut self,
+        link: &mut Link,
+        commands: &mut mpsc::Receiver<Command>,
+    ) -> Result<ControlFlow<End>, End> {
+        let now = Instant::now();
+        self.prepare_output(link, now)?;
+        let reading = self.sinks.has_room();
+        if reading && self.parse(link).await? {
+            // There may be more in the buffer, and acknowledgements to write.
+            return Ok(ControlFlow::Continue(()));
+        }
+        let reading = self.sinks.has_room();
+        if std::mem::replace(&mut self.paused, !reading) && reading {
+            self.keep_alive.resumed(now);
+        }
+        let alarm = self.keep_alive.next(self.paused).map(tokio::time::Instant::from_std);
+        tokio::select! {
+            biased;
+            moved = link.moved(reading) => match moved {
+                Ok(Moved::Written) => {
+                    self.keep_alive.sent(now);
+                    self.session.flushed();
+                    self.settle_notices();
+                }
+                Ok(Moved::Read) => self.keep_alive.heard(now),
+                Err(error) => return Err(End::Lost(lost(&self.dial.endpoint, &error, "unexpectedly"))),
+            },
+            () = self.sinks.changed() => {
+                self.sinks.flush();
+                self.drop_closed();
+            }
+            command = commands.recv(), if self.publishing.has_room() => return Ok(self.obey(command)),
+            () = sleep_until(alarm) => match self.keep_alive.due(Instant::now(), self.paused) {
+                Due::Nothing => {}
+                Due::Ping => self.session.ping(&mut link.output),
+                Due::Dead => {
+                    let text = format!("{} does not answer pings", self.dial.endpoint.shown());
+                    return Err(End::Lost(Error::new(ErrorKind::CONNECT, text).temporary()));
+                }
+            },
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Fills the write buffer with all that may leave now, after it was made durable.
+    fn prepare_output(&mut self, link: &mut Link, now: Instant) -> Result<(), End> {
+        self.session.consumed(self.sinks.consumed());
+        self.publishing.feed(&mut self.session, now);
+        self.session.poll_output(now, &mut link.output);
+        self.commit()?;
+        self.settle_notices();
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), End> {
+        let changes = self.session.take_changes();
+        if let (Some(store), false) = (&mut self.store, changes.is_empty()) {
+            let session = &self.session;
+            store.commit(&changes, || session.snapshot()).map_err(|error| {
+                End::Final(
+                    Error::new(ErrorKind::OTHER, format!("{error}"))
+                        .hint("nothing was sent that is not kept"),
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Handles packets that have been read, at most a batch. True when there were any.
+    async fn parse(&mut self, link: &mut Link) -> Result<bool, End> {
+        let taken = match link.take(MAX_BATCH) {
+            Ok(Some(taken)) => taken,
+            Ok(None) => return Ok(false),
+            Err(error) => return Err(self.reject(link, SessionError::Wire(error)).await),
+        };
+        let (buffer, count) = taken;
+        let mut collector = self.sinks.collect(&buffer, count);
+        let mut result = Ok(());
+        for frame in Frames::new(&buffer) {
+            result = self.session.handle(&frame, &mut collector);
+            if result.is_err() {
+                break;
+            }
+        }
+        // What came before a bad packet is not lost.
+        collector.finish(self.session.delivered());
+        let dropped = self.sinks.take_dropped();
+        if dropped > 0 {
+            let text = format!("{dropped} messages came while there was no subscription and were dropped");
+            self.events.emit(
+                Event::new(EventKind::DROPPED, text).details(serde_json::json!({ "dropped": dropped })),
+            );
+        }
+        if let Err(error) = result {
+            return Err(self.reject(link, error).await);
+        }
+        self.settle_notices();
+        Ok(true)
+    }
+
+    /// The server broke the protocol, or said goodbye.
+    async fn reject(&mut self, link: &mut Link, error: SessionError) -> End {
+        let shown = self.dial.endpoint.shown();
+        let crossing = Error::new(ErrorKind::PROTOCOL, format!("{shown}: {error}"));
+        match error {
+            SessionError::Wire(error) => {
+                self.say_goodbye(link, error.reason).await;
+                End::Lost(crossing.temporary())
+            }
+            // Another client has our name: coming back would take it away again, and so on for ever.
+            SessionError::Disconnected(disconnect) if disconnect.reason.0 == 0x8E => {
+                End::Final(crossing.hint("another client uses the same --client-id"))
+            }
+            SessionError::Disconnected(disconnect) if matches!(disconnect.reason.0, 0x87 | 0x9C | 0x9D) => {
+                End::Final(crossing)
+            }
+            SessionError::Disconnected(_) => End::Lost(crossing.temporary()),
+        }
+    }
+
+    /// Acknowledges what was dealt with and says DISCONNECT, within [`GOODBYE`].
+    async fn say_goodbye(&mut self, link: &mut Link, reason: Reason) {
+        self.session.consumed(self.sinks.consumed());
+        self.session.poll_output(Instant::now(), &mut link.output);
+        if self.commit().is_err() {
+            return;
+        }
+        self.session.disconnect(reason, None, &mut link.output);
+        let goodbye = async {
+            link.flush().await?;
+            link.shutdown().await
+        };
+        // A server that does not take it will notice the end of the connection.
+        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+    }
+
+    fn obey(&mut self, command: Option<Command>) -> ControlFlow<End> {
+        match command {
+            None => return ControlFlow::Break(End::Dropped),
+            Some(Command::Close { done }) => return ControlFlow::Break(End::Closed(done)),
+            Some(Command::Publish { batch, options, done }) => self.publishing.add(batch, options, done),
+            Some(Command::Subscribe { subscribe, sink, done }) => {
+                self.token += 1;
+                let filters = subscribe.filters.iter().map(|filter| filter.filter.clone()).collect();
+                match self.session.subscribe(self.token, subscribe) {
+                    Ok(()) => {
+                        self.sinks.add(self.token, filters, sink);
+                        self.sinks.flush();
+                        self.asked.push((self.token, done));
+                    }
+                    // Whoever asked may be gone.
+                    Err(error) => drop(done.send(Err(Error::config(error.to_string())))),
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Subscriptions that the host has dropped. A persistent session keeps them: what comes meanwhile is what it is for.
+    fn drop_closed(&mut self) {
+        for token in self.sinks.closed() {
+            let filters = self.sinks.remove(token);
+            if !filters.is_empty() && !self.session.is_persistent() {
+                self.token += 1;
+                if let Err(error) = self.session.unsubscribe(self.token, filters) {
+                    log::debug!("unsubscribe: {error}");
+                }
+            }
+        }
+    }
+
+    fn settle_notices(&mut self) {
+        for notice in self.session.notices() {
+            match notice {
+                Notice::Published { token, outcome } => self.publishing.settle(token, outcome),
+                Notice::Subscribed { token, results, text } => {
+                    self.subscribed(token, &results, text.as_deref())
+                }
+                Notice::RequestNotAllowed { token, error } => {
+                    self.answer(token, Err(Error::new(ErrorKind::PROTOCOL, error.to_string())));
+                }
+                Notice::SubscriptionLost { filter, reason, text, .. } => {
+                    self.events.emit(refusal_event(&filter, reason, text.as_deref()));
+                }
+                Notice::Unsubscribed { .. } => {}
+                Notice::Auth { reason, method, data } => self.authenticate(reason, method.as_deref(), &data),
+            }
+        }
+    }
+
+    fn subscribed(&mut self, token: u64, results: &[(String, Reason)], text: Option<&str>) {
+        let refused: Vec<_> = results.iter().filter(|(_, reason)| reason.is_failure()).collect();
+        if refused.len() < results.len() {
+            for (filter, reason) in refused {
+                self.events.emit(refusal_event(filter, *reason, text));
+            }
+            return self.answer(token, Ok(()));
+        }
+        let Some((filter, reason)) = refused.first() else { return self.answer(token, Ok(())) };
+        let kind = if matches!(reason.0, 0x80 | 0x87) { ErrorKind::AUTH } else { ErrorKind::PROTOCOL };
+        let more = if refused.len() > 1 { format!(" and {} more", refused.len() - 1) } else { String::new() };
+        let text = text.map_or_else(String::new, |text| format!(" ({})", text.escape_debug()));
+        let error =
+            Error::new(kind, format!("the server refused the subscription to {filter:?}{more}{text}"))
+                .code(reason.to_string())
+                .hint("check what the server allows this user to subscribe to");
+        self.answer(token, Err(error));
+    }
+
+    fn answer(&mut self, token: u64, result: Result<()>) {
+        if result.is_err() {
+            self.sinks.remove(token);
+        }
+        if let Some(at) = self.asked.iter().position(|(asked, _)| *asked == token) {
+            // Whoever asked may be gone.
+            let _ = self.asked.swap_remove(at).1.send(result);
+        }
+    }
+
+    /// A server may ask for a new authentication of an open connection by answering ours only; so this is its end or
+    /// its next step, and a server that fails it is left at the next packet.
+    fn authenticate(&mut self, reason: Reason, method: Option<&str>, data: &[u8]) {
+        let Some(auth) = &mut self.auth else {
+            log::warn!("the server sent AUTH ({reason}, {method:?}), though no method was asked for");
+            return;
+        };
+        if reason == Reason::SUCCESS
+            && let Err(error) = auth.finish(data)
+        {
+            log::warn!("{error}");
+        }
+    }
+
+    /// Waits and connects until it succeeds.
+    async fn reconnect(&mut self, commands: &mut mpsc::Receiver<Command>) -> Result<Accepted, End> {
+        let mut wait = FIRST_WAIT;
+        loop {
+            self.wait(jittered(wait), commands).await?;
+            let auth = self.auth.as_mut().filter(|_| self.session.version().is_v5());
+            match self.dial.connect(&mut self.session, auth).await {
+                Ok((link, accepted)) => {
+                    self.commit()?;
+                    self.keep_alive = KeepAlive::new(accepted.keep_alive, Instant::now());
+                    self.link = Some(link);
+                    self.say_connected(&accepted);
+                    return Ok(accepted);
+                }
+                Err(Refused { error, temporary: false, .. }) => return Err(End::Final(error)),
+                Err(Refused { error, .. }) => {
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                    let text = format!("{error}; next attempt in {:.1} s", wait.as_secs_f32());
+                    self.events.emit(Event::new(EventKind::RECONNECTING, text));
+                }
+            }
+        }
+    }
+
+    /// Lets time pass between two attempts; what can be done without a connection is done.
+    async fn wait(&mut self, wait: Duration, commands: &mut mpsc::Receiver<Command>) -> Result<(), End> {
+        let until = tokio::time::Instant::now() + wait;
+        loop {
+            self.session.consumed(self.sinks.consumed());
+            self.publishing.feed(&mut self.session, Instant::now());
+            self.commit()?;
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return Ok(()),
+                () = self.sinks.changed() => {
+                    self.sinks.flush();
+                    self.drop_closed();
+                }
+                command = commands.recv(), if self.publishing.has_room() => {
+                    if let ControlFlow::Break(end) = self.obey(command) {
+                        return Err(end);
+                    }
+                }
+            }
+        }
+    }
+
+    fn say_connected(&self, accepted: &Accepted) {
+        let resumed = if accepted.session_present { ", session resumed" } else { "" };
+        let version = self.session.version();
+        let details = serde_json::json!({
+            "server": self.dial.endpoint.shown(),
+            "version": version.to_string(),
+            "client_id": accepted.client_id,
+            "session_present": accepted.session_present,
+            "keep_alive": accepted.keep_alive,
+            "session_expiry": accepted.session_expiry,
+            "reason": accepted.text,
+            "user_properties": accepted.user_properties,
+        });
+        let text = format!("connected to {} (MQTT {version}{resumed})", self.dial.endpoint.shown());
+        self.events.emit(Event::new(EventKind::CONNECTED, text).details(details));
+    }
+
+    /// Nothing more can be done: everybody who waits is told.
+    async fn end(mut self, error: Error) {
+        self.events.emit(Event::new(EventKind::DISCONNECTED, error.to_string()));
+        self.publishing.give_up(error.message());
+        for (_, done) in self.asked.drain(..) {
+            // Whoever asked may be gone.
+            let _ = done.send(Err(error.clone()));
+        }
+        self.sinks.fail(&error).await;
+    }
+}
+
+fn refusal_event(filter: &str, reason: Reason, text: Option<&str>) -> Event {
+    let text = text.map_or_else(String::new, |text| format!(" ({})", text.escape_debug()));
+    Event::new(
+        EventKind::SUBSCRIPTION_REFUSED,
+        format!("the server refused the subscription to {filter:?}: {reason}{text}"),
+    )
+    .details(serde_json::json!({ "filter": filter, "code": reason.0 }))
+}
+
+fn facts(session: &Session, accepted: &Accepted) -> Facts {
+    Facts {
+        version: session.version(),
+        client_id: accepted.client_id.clone(),
+        response_information: accepted.response_information.clone(),
+    }
+}
+
+fn open_store(
+    session: &mut Session,
+    endpoint: &Endpoint,
+    client_id: &str,
+    context: &Context,
+) -> Result<Option<Store>> {
+    let Some(dir) = context.state_dir().filter(|_| session.is_persistent()) else { return Ok(None) };
+    let opened = Store::open(&dir.join("mqtt"), &endpoint.shown(), client_id)
+        .map_err(|error| Error::config(error.to_string()))?;
+    if let Some(warning) = opened.warning {
+        log::warn!("{warning}");
+    }
+    let resumed = session.restore(opened.restored);
+    if resumed > 0 {
+        log::info!("{resumed} messages of an earlier run are sent again");
+    }
+    Ok(Some(opened.store))
+}
+
+/// Up to a fifth more or less, so that many clients of a server that comes back do not come at once.
+fn jittered(wait: Duration) -> Duration {
+    let random = u32::from(made_up_id().bytes().fold(0_u8, u8::wrapping_add));
+    wait * (80 + random * 40 / 255) / 100
+}
+
+/// A client id that every version takes: 1 to 23 letters and digits (3.1.1, section 3.1.3.1).
+fn made_up_id() -> String {
+    use std::hash::{BuildHasher, Hasher};
+    // Seeded by the system for each value.
+    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    format!("tracemq{random:016x}")
+}
+
+async fn sleep_until(alarm: Option<tokio::time::Instant>) {
+    match alarm {
+        Some(alarm) => tokio::time::sleep_until(alarm).await,
+        None => std::future::pending().await,
+    }
+}

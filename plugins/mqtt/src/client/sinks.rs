@@ -1,0 +1,267 @@
+//! Handing messages to the host, and learning what it has dealt with.
+//!
+//! A connection usually has one subscription: then a message costs one entry in a batch. With several, each message goes to
+//! those whose filters match. Messages that come before there is any (a resumed session gets what it missed right after
+//! CONNACK) are kept, a bounded number of them, for the first; beyond that they are not taken, and the server keeps them.
+
+use std::collections::VecDeque;
+use std::future::{pending, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
+use bytes::Bytes;
+use tracemq_plugin_api::prelude::*;
+use tracemq_plugin_api::sdk::MAX_BATCH;
+
+use crate::message::Filler;
+use crate::session::{Deliver, Message};
+use crate::wire::topic;
+
+/// Messages and bytes that are kept while there is no subscription.
+const EARLY_MESSAGES: usize = 4 * MAX_BATCH;
+const EARLY_BYTES: usize = 4 << 20;
+/// Bytes handed over and not yet dealt with, above which no more is read: the queue counts batches, and messages may be
+/// large.
+const UNREAD_BYTES: usize = 8 << 20;
+
+struct Sink {
+    token: u64,
+    filters: Vec<String>,
+    sender: BatchSender,
+    /// Messages handed to this sink since its start.
+    handed: u64,
+}
+
+/// Messages handed over in one go, and the session's ordinal of the last of them.
+struct Handed {
+    token: u64,
+    /// The sink's count before and after.
+    from: u64,
+    to: u64,
+    ordinal: u64,
+    bytes: usize,
+}
+
+/// All subscriptions of a connection.
+#[derive(Default)]
+pub(super) struct Sinks {
+    sinks: Vec<Sink>,
+    handed: VecDeque<Handed>,
+    unread: usize,
+    /// Batches for which there was no room yet, or no subscription.
+    waiting: VecDeque<Waiting>,
+    early: usize,
+    early_bytes: usize,
+    /// QoS 0 messages that came while there was no subscription and no room.
+    dropped: u64,
+    consumed: u64,
+}
+
+struct Waiting {
+    token: Option<u64>,
+    batch: Batch,
+    ordinal: u64,
+    bytes: usize,
+}
+
+impl Sinks {
+    /// Adds a subscription, before its SUBSCRIBE goes out: retained messages may come before SUBACK.
+    pub(super) fn add(&mut self, token: u64, filters: Vec<String>, sender: BatchSender) {
+        for waiting in self.waiting.iter_mut().filter(|waiting| waiting.token.is_none()) {
+            waiting.token = Some(token);
+        }
+        (self.early, self.early_bytes) = (0, 0);
+        self.sinks.push(Sink { token, filters, sender, handed: 0 });
+    }
+
+    /// The filters of a subscription that is no more, for UNSUBSCRIBE: those that no other one has.
+    pub(super) fn remove(&mut self, token: u64) -> Vec<String> {
+        let Some(at) = self.sinks.iter().position(|sink| sink.token == token) else { return Vec::new() };
+        let removed = self.sinks.remove(at);
+        self.waiting.retain(|waiting| waiting.token != Some(token));
+        let others = |filter: &String| self.sinks.iter().any(|sink| sink.filters.contains(filter));
+        removed.filters.into_iter().filter(|filter| !others(filter)).collect()
+    }
+
+    /// Subscriptions that the host has dropped.
+    pub(super) fn closed(&self) -> Vec<u64> {
+        self.sinks.iter().filter(|sink| sink.sender.is_closed()).map(|sink| sink.token).collect()
+    }
+
+    /// Whether more messages may be read: there is room, or nobody for whom room is needed.
+    pub(super) fn has_room(&self) -> bool {
+        self.sinks.is_empty() || (self.waiting.is_empty() && self.unread < UNREAD_BYTES)
+    }
+
+    /// Hands over what waits, as far as there is room now.
+    pub(super) fn flush(&mut self) {
+        while let Some(token) = self.waiting.front().and_then(|waiting| waiting.token) {
+            let Some(sink) = self.sinks.iter_mut().find(|sink| sink.token == token) else {
+                self.waiting.pop_front();
+                continue;
+            };
+            if sink.sender.is_closed() {
+                self.waiting.pop_front();
+                continue;
+            }
+            let Some(permit) = sink.sender.try_reserve() else { return };
+            let Some(waiting) = self.waiting.pop_front() else { return };
+            let from = sink.handed;
+            sink.handed += waiting.batch.len() as u64;
+            let handed =
+                Handed { token, from, to: sink.handed, ordinal: waiting.ordinal, bytes: waiting.bytes };
+            self.handed.push_back(handed);
+            self.unread += waiting.bytes;
+            permit.send(waiting.batch);
+        }
+    }
+
+    /// Waits until there may be room, or the host has dealt with something, or has dropped a subscription.
+    pub(super) async fn changed(&self) {
+        if self.sinks.is_empty() {
+            return pending().await;
+        }
+        let blocked = self.waiting.front().and_then(|waiting| waiting.token);
+        let mut waits: Vec<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = Vec::new();
+        if let [sink] = self.sinks.as_slice() {
+            // The usual case, without an allocation.
+            let (mut progress, mut closed) = (pin!(sink.sender.progress()), pin!(sink.sender.closed()));
+            let mut room = pin!(async {
+                match blocked {
+                    Some(_) => drop(sink.sender.reserve().await),
+                    None => pending().await,
+                }
+            });
+            return poll_fn(|context| {
+                if progress.as_mut().poll(context).is_ready()
+                    || room.as_mut().poll(context).is_ready()
+                    || closed.as_mut().poll(context).is_ready()
+                {
+                    return Poll::Ready(());
+                }
+                Poll::Pending
+            })
+            .await;
+        }
+        for sink in &self.sinks {
+            waits.push(Box::pin(sink.sender.progress()));
+            waits.push(Box::pin(sink.sender.closed()));
+            if blocked == Some(sink.token) {
+                waits.push(Box::pin(async { drop(sink.sender.reserve().await) }));
+            }
+        }
+        poll_fn(|context| {
+            if waits.iter_mut().any(|wait| wait.as_mut().poll(context).is_ready()) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    /// The ordinal up to which everything has been dealt with.
+    pub(super) fn consumed(&mut self) -> u64 {
+        while let Some(handed) = self.handed.front() {
+            // A subscription that was dropped has dealt with all it ever will; what it had not is not acknowledged, unless
+            // a later message to another one is.
+            let dealt = match self.sinks.iter().find(|sink| sink.token == handed.token) {
+                Some(sink) => sink.sender.consumed(),
+                None => handed.to,
+            };
+            if dealt < handed.to {
+                if self.sinks.len() == 1 {
+                    let rest = handed.to - dealt.max(handed.from);
+                    self.consumed = self.consumed.max(handed.ordinal - rest);
+                }
+                break;
+            }
+            self.consumed = handed.ordinal;
+            self.unread -= handed.bytes;
+            self.handed.pop_front();
+        }
+        self.consumed
+    }
+
+    /// Starts taking the messages of one read buffer, which holds `count` packets.
+    pub(super) fn collect<'s>(&'s mut self, buffer: &'s Bytes, count: usize) -> Collector<'s> {
+        Collector { sinks: self, buffer, count, fillers: Vec::new(), bytes: 0 }
+    }
+
+    /// How many QoS 0 messages were lost for want of a subscription since this was last asked.
+    pub(super) fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// Ends all subscriptions with an error.
+    pub(super) async fn fail(&mut self, error: &Error) {
+        for sink in self.sinks.drain(..) {
+            sink.sender.fail(error.clone()).await;
+        }
+    }
+}
+
+/// Takes the messages of one read buffer.
+pub(super) struct Collector<'s> {
+    sinks: &'s mut Sinks,
+    buffer: &'s Bytes,
+    count: usize,
+    /// One for each subscription, made with the first message: most reads of a publisher hold none.
+    fillers: Vec<Filler>,
+    bytes: usize,
+}
+
+impl Collector<'_> {
+    #[cold]
+    fn start(&mut self) {
+        self.fillers = (0..self.sinks.sinks.len().max(1))
+            .map(|_| Filler::new(self.buffer.clone(), self.count))
+            .collect();
+    }
+}
+
+impl Deliver for Collector<'_> {
+    #[inline]
+    fn deliver(&mut self, message: &Message<'_>) -> bool {
+        if self.fillers.is_empty() {
+            self.start();
+        }
+        let size = message.payload.len();
+        match self.sinks.sinks.as_slice() {
+            [] => {
+                if self.sinks.early >= EARLY_MESSAGES || self.sinks.early_bytes + size > EARLY_BYTES {
+                    self.sinks.dropped += u64::from(message.qos == crate::wire::QoS::AtMostOnce);
+                    return false;
+                }
+                self.sinks.early += 1;
+                self.sinks.early_bytes += size;
+                self.fillers[0].add(message);
+            }
+            [_] => self.fillers[0].add(message),
+            sinks => {
+                let topic = message.topic();
+                for (sink, filler) in sinks.iter().zip(&mut self.fillers) {
+                    if sink.filters.iter().any(|filter| topic::matches(filter, topic)) {
+                        filler.add(message);
+                    }
+                }
+            }
+        }
+        self.bytes += size;
+        true
+    }
+}
+
+impl Collector<'_> {
+    /// Hands the messages over. `delivered` is the session's ordinal of the last one.
+    pub(super) fn finish(self, delivered: u64) {
+        for (at, filler) in self.fillers.into_iter().enumerate() {
+            if !filler.is_empty() {
+                let token = self.sinks.sinks.get(at).map(|sink| sink.token);
+                let batch = filler.finish();
+                self.sinks.waiting.push_back(Waiting { token, batch, ordinal: delivered, bytes: self.bytes });
+            }
+        }
+        self.sinks.flush();
+    }
+}
