@@ -164,25 +164,35 @@ impl Dial {
     }
 
     fn io<T>(&self, result: io::Result<T>) -> Result<T, Refused> {
-        result.map_err(|error| lost(&self.endpoint, &error, "before it answered CONNECT").into())
+        result.map_err(|error| {
+            if let Some(explained) = explain_io(&error) {
+                return Error::from(explained).into();
+            }
+            let text = match error.kind() {
+                io::ErrorKind::UnexpectedEof => "closed the connection before it answered CONNECT".to_owned(),
+                _ => format!("the connection broke before CONNECT was answered: {error}"),
+            };
+            let error = self.error(ErrorKind::CONNECT, text).temporary();
+            match self.endpoint.transport {
+                Transport::Tcp => error.hint(
+                    "a server that expects TLS does this: try mqtts://; or it does not take this --protocol-version",
+                ),
+                _ => error,
+            }
+            .into()
+        })
     }
 }
 
-/// The connection broke: TLS may know why, in an error that comes with the first read.
-pub(super) fn lost(endpoint: &Endpoint, error: &io::Error, when: &str) -> Error {
+/// An open connection broke. TLS may know why.
+pub(super) fn lost(endpoint: &Endpoint, error: &io::Error) -> Error {
     if let Some(explained) = explain_io(error) {
         return Error::from(explained);
     }
     let shown = endpoint.shown();
     let text = match error.kind() {
-        io::ErrorKind::UnexpectedEof => format!("{shown} closed the connection {when}"),
-        _ => format!("the connection to {shown} broke {when}: {error}"),
+        io::ErrorKind::UnexpectedEof => format!("{shown} closed the connection"),
+        _ => format!("the connection to {shown} broke: {error}"),
     };
-    let error = Error::new(ErrorKind::CONNECT, text).temporary();
-    match endpoint.transport {
-        Transport::Tcp if when.contains("CONNECT") => error.hint(
-            "a server that expects TLS does this: try mqtts://; or it does not take this protocol version",
-        ),
-        _ => error,
-    }
+    Error::new(ErrorKind::CLOSED, text).temporary()
 }

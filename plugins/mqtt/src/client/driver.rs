@@ -186,7 +186,7 @@ impl Driver {
                     self.settle_notices();
                 }
                 Ok(Moved::Read) => self.keep_alive.heard(now),
-                Err(error) => return Err(End::Lost(lost(&self.dial.endpoint, &error, "unexpectedly"))),
+                Err(error) => return Err(End::Lost(lost(&self.dial.endpoint, &error))),
             },
             () = self.sinks.changed() => {
                 self.sinks.flush();
@@ -198,7 +198,7 @@ impl Driver {
                 Due::Ping => self.session.ping(&mut link.output),
                 Due::Dead => {
                     let text = format!("{} does not answer pings", self.dial.endpoint.shown());
-                    return Err(End::Lost(Error::new(ErrorKind::CONNECT, text).temporary()));
+                    return Err(End::Lost(Error::new(ErrorKind::CLOSED, text).temporary()));
                 }
             },
         }

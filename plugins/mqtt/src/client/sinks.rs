@@ -39,6 +39,10 @@ struct Handed {
     from: u64,
     to: u64,
     ordinal: u64,
+    /// They are the session's last `to - from` messages, for no other subscription was there.
+    alone: bool,
+    /// The count that the sink had dealt with when it was dropped.
+    settled: Option<u64>,
     bytes: usize,
 }
 
@@ -61,6 +65,7 @@ struct Waiting {
     token: Option<u64>,
     batch: Batch,
     ordinal: u64,
+    alone: bool,
     bytes: usize,
 }
 
@@ -79,6 +84,11 @@ impl Sinks {
         let Some(at) = self.sinks.iter().position(|sink| sink.token == token) else { return Vec::new() };
         let removed = self.sinks.remove(at);
         self.waiting.retain(|waiting| waiting.token != Some(token));
+        let settled = removed.sender.consumed();
+        self.handed
+            .iter_mut()
+            .filter(|handed| handed.token == token)
+            .for_each(|handed| handed.settled = Some(settled));
         let others = |filter: &String| self.sinks.iter().any(|sink| sink.filters.contains(filter));
         removed.filters.into_iter().filter(|filter| !others(filter)).collect()
     }
@@ -108,9 +118,15 @@ impl Sinks {
             let Some(waiting) = self.waiting.pop_front() else { return };
             let from = sink.handed;
             sink.handed += waiting.batch.len() as u64;
-            let handed =
-                Handed { token, from, to: sink.handed, ordinal: waiting.ordinal, bytes: waiting.bytes };
-            self.handed.push_back(handed);
+            self.handed.push_back(Handed {
+                token,
+                from,
+                to: sink.handed,
+                ordinal: waiting.ordinal,
+                alone: waiting.alone,
+                settled: None,
+                bytes: waiting.bytes,
+            });
             self.unread += waiting.bytes;
             permit.send(waiting.batch);
         }
@@ -160,23 +176,21 @@ impl Sinks {
         .await;
     }
 
-    /// The ordinal up to which everything has been dealt with.
+    /// The ordinal up to which everything has been dealt with. What a dropped subscription had not dealt with is passed
+    /// over: it is acknowledged only if another subscription gets to a later message.
     pub(super) fn consumed(&mut self) -> u64 {
         while let Some(handed) = self.handed.front() {
-            // A subscription that was dropped has dealt with all it ever will; what it had not is not acknowledged, unless
-            // a later message to another one is.
-            let dealt = match self.sinks.iter().find(|sink| sink.token == handed.token) {
-                Some(sink) => sink.sender.consumed(),
-                None => handed.to,
-            };
-            if dealt < handed.to {
-                if self.sinks.len() == 1 {
-                    let rest = handed.to - dealt.max(handed.from);
-                    self.consumed = self.consumed.max(handed.ordinal - rest);
-                }
+            let sink = self.sinks.iter().find(|sink| sink.token == handed.token);
+            let dealt = handed.settled.or(sink.map(|sink| sink.sender.consumed())).unwrap_or(handed.from);
+            if dealt >= handed.to {
+                self.consumed = handed.ordinal;
+            } else if handed.alone {
+                let rest = handed.to - dealt.max(handed.from);
+                self.consumed = self.consumed.max(handed.ordinal - rest);
+            }
+            if dealt < handed.to && handed.settled.is_none() {
                 break;
             }
-            self.consumed = handed.ordinal;
             self.unread -= handed.bytes;
             self.handed.pop_front();
         }
@@ -259,7 +273,14 @@ impl Collector<'_> {
             if !filler.is_empty() {
                 let token = self.sinks.sinks.get(at).map(|sink| sink.token);
                 let batch = filler.finish();
-                self.sinks.waiting.push_back(Waiting { token, batch, ordinal: delivered, bytes: self.bytes });
+                let alone = self.sinks.sinks.len() < 2;
+                self.sinks.waiting.push_back(Waiting {
+                    token,
+                    batch,
+                    ordinal: delivered,
+                    alone,
+                    bytes: self.bytes,
+                });
             }
         }
         self.sinks.flush();
