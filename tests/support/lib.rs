@@ -14,6 +14,7 @@ mod packet;
 mod ports;
 mod process;
 mod relay;
+mod scripted;
 mod wait;
 
 pub use certificates::{Certificates, Identity};
@@ -23,7 +24,9 @@ pub use feeder::{Feeder, feed_acknowledged};
 pub use installation::{Installation, Tracemq};
 pub use mosquitto::{Listener, Mosquitto, MosquittoBuilder};
 pub use mqtt::{VERSIONS, Version, json};
+pub use packet::Packet;
 pub use ports::free_port;
-pub use process::{Cmd, Done, Run};
+pub use process::{Cmd, Done, Run, resident_kib};
 pub use relay::{Relay, RelayKind};
+pub use scripted::{ScriptedBroker, ScriptedClient};
 pub use wait::{LONG, SHORT, until};

@@ -226,9 +226,13 @@ impl Mosquitto {
         assert!(started.is_some(), "mosquitto does not accept connections\n{:?}\n{}", self.run, self.log());
     }
 
-    /// The process's id.
-    pub fn pid(&self) -> u32 {
-        self.run.as_ref().expect("it is running").pid()
+    /// It stands still, with its connections open, until [`Mosquitto::thaw`].
+    pub fn freeze(&self) {
+        self.run.as_ref().expect("it is running").signal(libc::SIGSTOP);
+    }
+
+    pub fn thaw(&self) {
+        self.run.as_ref().expect("it is running").signal(libc::SIGCONT);
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

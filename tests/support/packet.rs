@@ -7,25 +7,27 @@ pub(crate) const PUBLISH: u8 = 0x30;
 pub(crate) const SUBACK: u8 = 0x90;
 pub(crate) const PINGRESP: u8 = 0xD0;
 
-/// The packet types that a client sends, as the high half of the first byte.
+/// Some packet types that a client sends, as the high half of the first byte.
 pub(crate) const CONNECT_TYPE: u8 = 1;
 pub(crate) const PUBACK_TYPE: u8 = 4;
 pub(crate) const SUBSCRIBE_TYPE: u8 = 8;
 pub(crate) const PINGREQ_TYPE: u8 = 12;
 
 /// A packet as it was read: its first byte and what follows the remaining length.
-pub(crate) struct Packet {
-    pub(crate) first: u8,
-    pub(crate) body: Vec<u8>,
+#[derive(Clone, Debug)]
+pub struct Packet {
+    pub first: u8,
+    pub body: Vec<u8>,
 }
 
 impl Packet {
-    pub(crate) fn kind(&self) -> u8 {
+    /// The packet type: the high half of the first byte.
+    pub fn kind(&self) -> u8 {
         self.first >> 4
     }
 
     /// `None` at the end of the stream.
-    pub(crate) fn read(from: &mut impl Read) -> io::Result<Option<Packet>> {
+    pub fn read(from: &mut impl Read) -> io::Result<Option<Packet>> {
         let mut first = [0];
         if from.read(&mut first)? == 0 {
             return Ok(None);

@@ -297,11 +297,7 @@ impl Run {
 
     /// The memory it holds now, in KiB: the resident set.
     pub fn resident_kib(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status =
-            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}\n{self:?}"));
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line VmRSS");
-        line.trim().trim_end_matches("kB").trim().parse().expect("VmRSS is a number")
+        resident_kib(self.pid())
     }
 
     /// Waits for its end. Panics, with all it said, if it takes longer than the command's limit.
@@ -331,6 +327,14 @@ impl Run {
         self.signal(libc::SIGINT);
         self.wait()
     }
+}
+
+/// The memory that a running process holds now, in KiB: the resident set.
+pub fn resident_kib(pid: u32) -> u64 {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line VmRSS");
+    line.trim().trim_end_matches("kB").trim().parse().expect("VmRSS is a number")
 }
 
 impl Drop for Run {
