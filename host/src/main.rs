@@ -6,7 +6,11 @@
 mod cli;
 mod failure;
 mod folders;
+mod logging;
+mod options;
+mod output;
 mod plugins;
+mod profiles;
 mod session;
 
 fn main() -> std::process::ExitCode {

@@ -1,0 +1,120 @@
+//! What happens beside the messages, on stderr: a line each, for people or as JSON.
+
+use super::{escape, json, write_time};
+use std::io::Write;
+use tracemq_plugin_api::sdk::{Event, EventKind};
+
+/// Which events are shown, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Show {
+    pub verbose: bool,
+    pub quiet: bool,
+    /// As JSON objects, `{"time":…,"event":…,"text":…,"details":{…}}`.
+    pub json: bool,
+}
+
+/// Shows the events of one connection or server.
+pub struct Shown {
+    show: Show,
+    connected: bool,
+}
+
+impl Shown {
+    pub fn new(show: Show) -> Shown {
+        Shown { show, connected: false }
+    }
+
+    pub fn event(&mut self, event: &Event) {
+        if let Some(text) = self.line_for(event) {
+            line(&text);
+        }
+    }
+
+    fn line_for(&mut self, event: &Event) -> Option<String> {
+        let again = self.connected;
+        self.connected |= event.kind() == EventKind::CONNECTED;
+        if self.show.quiet {
+            return None;
+        }
+        if self.show.json {
+            return Some(object(event));
+        }
+        let routine = match event.kind() {
+            // That the first attempt went well is what the user expects; only after a loss is it news.
+            EventKind::CONNECTED => !again,
+            EventKind::SUBSCRIBED => true,
+            _ => false,
+        };
+        (self.show.verbose || !routine).then(|| text(event))
+    }
+}
+
+fn text(event: &Event) -> String {
+    let text = if event.text().is_empty() { event.kind().name() } else { event.text() };
+    match event.kind() {
+        EventKind::WARNING => format!("warning: {text}"),
+        _ => text.to_owned(),
+    }
+}
+
+fn object(event: &Event) -> String {
+    let mut out = b"{\"time\":\"".to_vec();
+    write_time(event.time(), &mut out);
+    out.extend_from_slice(b"\",\"event\":");
+    json::string(event.kind().name(), &mut out);
+    out.extend_from_slice(b",\"text\":");
+    json::string(event.text(), &mut out);
+    out.extend_from_slice(b",\"details\":");
+    match event.details_json() {
+        "" => out.extend_from_slice(b"{}"),
+        details => json::embedded(details, &mut out),
+    }
+    out.push(b'}');
+    String::from_utf8(out).expect("it was put together from texts")
+}
+
+/// One line on stderr. What others have written into it cannot act on the terminal.
+pub fn line(text: &str) {
+    let text = format!("{}\n", escape::line(text));
+    // With stderr gone there is nobody left to tell.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn show(verbose: bool, quiet: bool, json: bool) -> Shown {
+        Shown::new(Show { verbose, quiet, json })
+    }
+
+    #[test]
+    fn the_first_connection_is_no_news_and_the_second_is() {
+        let connected = Event::new(EventKind::CONNECTED, "connected to x");
+        let mut shown = show(false, false, false);
+        assert_eq!(shown.line_for(&connected), None);
+        let lost = Event::new(EventKind::RECONNECTING, "reconnecting in 2 s: reset");
+        assert_eq!(shown.line_for(&lost).unwrap(), "reconnecting in 2 s: reset");
+        assert_eq!(shown.line_for(&connected).unwrap(), "connected to x");
+        assert_eq!(show(true, false, false).line_for(&connected).unwrap(), "connected to x");
+    }
+
+    #[test]
+    fn quiet_shows_none() {
+        let refused = Event::new(EventKind::SUBSCRIPTION_REFUSED, "a/b refused");
+        assert_eq!(show(true, true, true).line_for(&refused), None);
+    }
+
+    #[test]
+    fn an_event_as_json() {
+        let event = Event::new(EventKind::CLIENT_CONNECTED, "c\"1 came").details(json!({"client": "c\"1"}));
+        let value: Value = serde_json::from_str(&show(false, false, true).line_for(&event).unwrap()).unwrap();
+        assert_eq!(value["event"], "client-connected");
+        assert_eq!(value["text"], "c\"1 came");
+        assert_eq!(value["details"], json!({"client": "c\"1"}));
+        let bare = Event::new(EventKind(999), "of a later version");
+        let value: Value = serde_json::from_str(&show(false, false, true).line_for(&bare).unwrap()).unwrap();
+        assert_eq!((&value["event"], &value["details"]), (&json!("event"), &json!({})));
+    }
+}
