@@ -90,7 +90,8 @@ fn inspect_elf(file: &File, head: &[u8], size: u64) -> Result<(), String> {
         .chunks_exact(usize::from(elf.segment_size).max(1))
         .filter_map(|segment| elf.segment_end(segment))
         .max()
-        .unwrap_or(0);
+        .unwrap_or(0)
+        .max(elf.sections_end);
     if needed > size { cut(needed) } else { Ok(()) }
 }
 
@@ -103,6 +104,8 @@ struct Elf {
     segments_at: u64,
     segment_size: u16,
     segments: u16,
+    /// Where the table of sections ends, which is last in most files.
+    sections_end: u64,
 }
 
 impl Elf {
@@ -110,6 +113,9 @@ impl Elf {
     fn parse(head: &[u8]) -> Option<Elf> {
         let (wide, little) = (*head.get(4)? != 1, *head.get(5)? != 2);
         let half = |at: usize| half(head, at, little);
+        let sections_at = word(head, if wide { 40 } else { 32 }, wide, little)?;
+        let sections =
+            u64::from(half(if wide { 58 } else { 46 })?) * u64::from(half(if wide { 60 } else { 48 })?);
         Some(Elf {
             wide,
             little,
@@ -118,6 +124,7 @@ impl Elf {
             segments_at: word(head, if wide { 32 } else { 28 }, wide, little)?,
             segment_size: half(if wide { 54 } else { 42 })?,
             segments: half(if wide { 56 } else { 44 })?,
+            sections_end: sections_at.saturating_add(sections),
         })
     }
 
@@ -137,6 +144,7 @@ impl Elf {
             segments_at: 0,
             segment_size: 0,
             segments: 0,
+            sections_end: 0,
         }
     }
 

@@ -100,6 +100,10 @@ impl Cache {
         }
     }
 
+    pub fn forget(&mut self, path: &Path) {
+        self.changed |= self.content.libraries.remove(path).is_some();
+    }
+
     /// Writes what is new, and leaves out what is gone.
     pub fn save(&mut self) {
         let Some(path) = self.path.as_deref().filter(|_| self.changed) else { return };

@@ -4,7 +4,7 @@
 //! the stamp of each library. A library that is refused stays in the list with its one line, and stops nobody else.
 
 use super::cache::Cache;
-use super::entry::{Entry, Examined, Origin, Probe, examine};
+use super::entry::{Entry, Examined, Origin, Probe, examine, real};
 use super::search::{self, Place};
 use super::trust::{Store, Trust, only_owner_writes};
 use crate::failure::Failure;
@@ -56,8 +56,9 @@ impl Catalog {
         catalog.cache.save();
         catalog.settle();
         for place in places.iter().filter(|place| place.given) {
-            let refused = catalog.entries.iter().filter(|entry| entry.path().parent() == Some(&place.folder));
-            catalog.warnings.extend(refused.filter_map(Entry::refusal).map(str::to_owned));
+            let here = catalog.entries.iter().filter(|entry| entry.path().parent() == Some(&place.folder));
+            let refused = here.filter_map(Entry::refusal).map(str::to_owned);
+            refused.for_each(|line| warn(&mut catalog.warnings, line));
         }
         catalog
     }
@@ -122,18 +123,20 @@ impl Catalog {
                 let first = self.entries[*first].path().display();
                 let why = format!("is not used: {first} offers {id:?} and comes first");
                 self.entries[index].refuse(&why);
-                self.warnings.extend(self.entries[index].refusal().map(str::to_owned));
+                let line = self.entries[index].refusal().map(str::to_owned);
+                line.into_iter().for_each(|line| warn(&mut self.warnings, line));
                 continue;
             }
             for scheme in &descriptor.schemes {
                 match self.schemes.get(&scheme.name) {
                     None => drop(self.schemes.insert(scheme.name.clone(), index)),
-                    Some(first) => self.warnings.push(format!(
-                        "{} is not used for {}: {} has this scheme too and comes first",
-                        self.entries[index].path().display(),
-                        scheme.name,
-                        self.entries[*first].path().display(),
-                    )),
+                    Some(first) => {
+                        let (path, first) = (self.entries[index].path(), self.entries[*first].path());
+                        let (path, first, scheme) = (path.display(), first.display(), &scheme.name);
+                        let line =
+                            format!("{path} is not used for {scheme}://: {first} has it too and comes first");
+                        warn(&mut self.warnings, line);
+                    }
                 }
             }
             ids.insert(id, index);
@@ -204,51 +207,70 @@ impl Catalog {
                 break;
             }
             let entry = &self.entries[index];
+            if !entry.wants_trust() {
+                continue;
+            }
             let changed_since = match entry.trust() {
-                Trust::Unknown => None,
                 Trust::Changed { since } => Some(since.as_str()),
-                Trust::Installed | Trust::Digest { .. } => continue,
+                _ => None,
             };
             let Ok(sha256) = entry.digest() else { continue };
             if ask(&Question { path: entry.path(), sha256: &sha256, changed_since }) {
-                let (path, real) = (entry.path().to_owned(), entry.real().to_owned());
-                self.store.add(&real, &sha256).map_err(Failure::plugin)?;
-                self.entries[index] = self.examine(&path);
+                self.trust(index, &sha256)?;
                 self.settle();
             }
         }
         Ok(())
     }
 
-    /// Looks at one file, wherever it is.
-    pub fn examine(&mut self, path: &Path) -> Entry {
-        let examined = examine(path, &Origin::default(), &mut self.cache, &self.store);
-        let entry = match examined {
+    /// The place in [`entries`](Self::entries) of a library by its name: one of those found, or else any file.
+    pub fn place_of_path(&mut self, path: &Path) -> usize {
+        let real = real(path);
+        self.entries.iter().position(|entry| entry.real() == real).unwrap_or_else(|| {
+            let entry = Self::look_at(&mut self.cache, &self.store, path, &Origin::default());
+            self.entries.push(entry);
+            self.entries.len() - 1
+        })
+    }
+
+    /// The place in [`entries`](Self::entries) of the plugin with this id.
+    pub fn place_of_id(&self, id: &str) -> Option<usize> {
+        let found = self.by_id(id)?;
+        self.entries.iter().position(|entry| std::ptr::eq(entry, found))
+    }
+
+    fn look_at(cache: &mut Cache, store: &Store, path: &Path, origin: &Origin) -> Entry {
+        match examine(path, origin, cache, store) {
             Examined::Done(entry) => entry,
-            Examined::Asks(probe) => probe.run().done(&mut self.cache),
-        };
-        self.cache.save();
-        entry
+            Examined::Asks(probe) => {
+                let entry = probe.run().done(cache);
+                cache.save();
+                entry
+            }
+        }
     }
 
-    /// The library that a file stands for, if it is one of those found.
-    pub fn by_path(&self, path: &Path) -> Option<&Entry> {
-        let real = path.canonicalize().ok()?;
-        self.entries.iter().find(|entry| entry.real() == real)
+    /// Looks at a library once more, whatever the cache remembers of it.
+    fn look_again(cache: &mut Cache, store: &Store, entry: &Entry) -> Entry {
+        cache.forget(entry.real());
+        Self::look_at(cache, store, entry.path(), entry.origin())
     }
 
-    /// Trusts the content that a library has now, and returns what it turns out to be.
-    pub fn trust(&mut self, path: &Path, sha256: &str) -> Result<Entry, Failure> {
-        let real =
-            path.canonicalize().map_err(|error| Failure::plugin(format!("{}: {error}", path.display())))?;
-        self.store.add(&real, sha256).map_err(Failure::plugin)?;
-        Ok(self.examine(path))
+    /// Looks at a library once more: what it needs may be there by now.
+    pub fn again(&mut self, place: usize) {
+        self.entries[place] = Self::look_again(&mut self.cache, &self.store, &self.entries[place]);
+    }
+
+    /// Trusts a library with this content, and looks what it turns out to be.
+    pub fn trust(&mut self, place: usize, sha256: &str) -> Result<(), Failure> {
+        self.store.add(self.entries[place].real(), sha256).map_err(Failure::plugin)?;
+        self.again(place);
+        Ok(())
     }
 
     /// Trusts a library no longer; false when it wasn't trusted by its digest.
-    pub fn distrust(&mut self, path: &Path) -> Result<bool, Failure> {
-        let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        self.store.remove(&real).map_err(Failure::plugin)
+    pub fn distrust(&mut self, place: usize) -> Result<bool, Failure> {
+        self.store.remove(self.entries[place].real()).map_err(Failure::plugin)
     }
 
     /// Nobody knows the scheme or protocol `what`: who is known, where it was looked, and who was refused.
@@ -274,6 +296,12 @@ impl Catalog {
             [one] => failure.hint(*one),
             more => failure.hint(format!("{} more were refused: see `tracemq plugin list`", more.len())),
         }
+    }
+}
+
+fn warn(warnings: &mut Vec<String>, line: String) {
+    if !warnings.contains(&line) {
+        warnings.push(line);
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The error is the rule that was broken, in the words of whoever writes plugins.
 
-use serde_json::{Map, Value};
+use crate::options::Schema;
+use serde_json::Value;
 use tracemq_plugin_api::sdk::{Descriptor, Verb};
 
 /// Ids and schemes that would be taken for something else where a target stands: `env:NAME`, `file:PATH`.
@@ -10,11 +11,7 @@ const RESERVED: &[&str] = &["cmd", "env", "file", "help", "tracemq", "vault"];
 
 /// The host's own flags, which stand beside a plugin's in every command.
 pub const HOST_FLAGS: &[&str] = &[
-    "all",
-    "clients",
-    "color",
     "count",
-    "duration",
     "empty",
     "file",
     "format",
@@ -24,25 +21,20 @@ pub const HOST_FLAGS: &[&str] = &[
     "interval",
     "json",
     "lines",
-    "messages",
     "no-newline",
     "no-reconnect",
     "no-topic",
     "plugin-dir",
     "quiet",
-    "rate",
     "repeat",
     "replies",
-    "size",
     "stdin",
-    "timeout",
     "verbose",
     "version",
-    "warmup",
-    "yes",
+    "wait",
 ];
 
-/// The longest id or scheme, and option name.
+/// The longest id or scheme.
 const LONGEST_NAME: usize = 64;
 
 /// Reads and checks a descriptor.
@@ -79,20 +71,19 @@ fn check(descriptor: &Descriptor) -> Result<(), String> {
         return Err("it has no verbs".into());
     }
     let schemas = &descriptor.schemas;
-    check_schema("connection", &schemas.connection)?;
+    let connection = check_schema("connection", &schemas.connection)?;
     for (verb, schema) in [
         (Verb::Publish, &schemas.publish),
         (Verb::Subscribe, &schemas.subscribe),
         (Verb::Request, &schemas.request),
         (Verb::Serve, &schemas.serve),
     ] {
-        check_schema(verb.name(), schema)?;
+        let schema = check_schema(verb.name(), schema)?;
+        let twice = schema.specs.iter().find(|option| connection.get(&option.name).is_some());
         // A server has no connection of its own; everything else is given together with one.
-        if verb != Verb::Serve
-            && let Some(twice) =
-                names(schema).find(|name| names(&schemas.connection).any(|other| other == *name))
-        {
-            return Err(format!("the option {twice} is in the connection and in the {} schema", verb.name()));
+        if let Some(twice) = twice.filter(|_| verb != Verb::Serve) {
+            let name = &twice.name;
+            return Err(format!("in the {} schema, property {name}: the connection has it too", verb.name()));
         }
     }
     Ok(())
@@ -128,112 +119,21 @@ fn is_name(text: &str, more: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || more.contains(c))
 }
 
-fn names(schema: &Value) -> impl Iterator<Item = &str> {
-    schema.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::keys).map(String::as_str)
-}
-
-fn check_schema(which: &str, schema: &Value) -> Result<(), String> {
+fn check_schema(which: &str, schema: &Value) -> Result<Schema, String> {
     let flat = schema.get("type").and_then(Value::as_str) == Some("object")
         && !["$ref", "allOf", "anyOf", "oneOf"].iter().any(|key| schema.get(key).is_some())
         && schema.get("additionalProperties").is_none_or(Value::is_boolean);
     if !flat {
         return Err(format!("the {which} schema is not a flat object of options"));
     }
-    let none = Map::new();
-    let properties = match schema.get("properties") {
-        None => &none,
-        Some(properties) => properties
-            .as_object()
-            .ok_or_else(|| format!("the {which} schema's properties are not an object"))?,
-    };
-    for (name, property) in properties {
-        if !is_name(name, "_") {
-            return Err(format!(
-                "the option {name:?} of the {which} schema is not made of lower-case letters, digits and _, \
-                 starting with a letter"
-            ));
-        }
-        let flag = name.replace('_', "-");
-        if HOST_FLAGS.contains(&flag.as_str()) {
-            return Err(format!("the option {name} of the {which} schema would hide tracemq's own --{flag}"));
-        }
-        if !is_supported(property) {
-            return Err(format!(
-                "the option {name} of the {which} schema is neither text, number, boolean, choice, list of these, \
-                 nor name-value pairs"
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Whether a property is of a kind that a flag, a TOML key and a field of a form can all stand for.
-fn is_supported(property: &Value) -> bool {
-    let Some(property) = property.as_object() else { return false };
-    if let Some(Value::Array(kinds)) = property.get("anyOf").or_else(|| property.get("oneOf")) {
-        // An optional value, or a choice whose alternatives each have a text of their own.
-        let mut kinds = kinds.iter().filter(|kind| !is_null(kind)).peekable();
-        return kinds.peek().is_some() && {
-            let kinds: Vec<_> = kinds.collect();
-            match kinds.as_slice() {
-                [one] => is_supported(one),
-                many => many.iter().all(|kind| choices(kind)),
-            }
-        };
-    }
-    match type_of(property) {
-        Some("string" | "integer" | "number") => !has_values(property) || are_choices(property),
-        Some("boolean") => true,
-        Some("array") => property.get("items").is_some_and(is_item),
-        Some("object") => {
-            let values = property.get("additionalProperties").and_then(Value::as_object);
-            property.get("properties").is_none() && values.and_then(type_of) == Some("string")
-        }
-        _ => are_choices(property),
-    }
-}
-
-fn is_item(items: &Value) -> bool {
-    let kind = items.as_object().and_then(type_of);
-    matches!(kind, Some("string" | "integer" | "number")) || choices(items)
-}
-
-fn is_null(schema: &Value) -> bool {
-    schema.get("type").and_then(Value::as_str) == Some("null")
-}
-
-/// The one type of a schema, beside null.
-fn type_of(schema: &Map<String, Value>) -> Option<&str> {
-    match schema.get("type")? {
-        Value::String(name) => Some(name),
-        Value::Array(names) => {
-            let mut names = names.iter().filter_map(Value::as_str).filter(|name| *name != "null");
-            names.next().filter(|_| names.next().is_none())
-        }
-        _ => None,
-    }
-}
-
-fn has_values(schema: &Map<String, Value>) -> bool {
-    schema.contains_key("enum") || schema.contains_key("const")
-}
-
-fn choices(schema: &Value) -> bool {
-    schema.as_object().is_some_and(are_choices)
-}
-
-/// Whether the schema lists its values, texts or integers.
-fn are_choices(schema: &Map<String, Value>) -> bool {
-    let simple = |value: &Value| value.is_string() || value.is_i64() || value.is_u64();
-    match (schema.get("const"), schema.get("enum").and_then(Value::as_array)) {
-        (Some(value), _) => simple(value),
-        (None, Some(values)) => {
-            values.iter().any(simple) && values.iter().all(|value| simple(value) || value.is_null())
-        }
-        (None, None) => match schema.get("oneOf").and_then(Value::as_array) {
-            Some(kinds) => !kinds.is_empty() && kinds.iter().all(choices),
-            None => false,
-        },
+    let schema = Schema::parse(schema).map_err(|why| format!("in the {which} schema, {why}"))?;
+    match schema.specs.iter().find(|option| HOST_FLAGS.contains(&option.flag().as_str())) {
+        Some(option) => Err(format!(
+            "in the {which} schema, property {}: it would hide tracemq's own --{}",
+            option.name,
+            option.flag()
+        )),
+        None => Ok(schema),
     }
 }
 
@@ -298,22 +198,22 @@ mod tests {
             (
                 "/schemas/publish",
                 json!({"type": "object", "properties": {"user": {"type": "string"}}}),
-                "the option user is in the connection and in the publish schema",
+                "in the publish schema, property user: the connection has it too",
             ),
             (
                 "/schemas/publish",
                 json!({"type": "object", "properties": {"no_topic": {"type": "boolean"}}}),
-                "the option no_topic of the publish schema would hide tracemq's own --no-topic",
+                "in the publish schema, property no_topic: it would hide tracemq's own --no-topic",
             ),
             (
                 "/schemas/publish",
                 json!({"type": "object", "properties": {"aB": {"type": "boolean"}}}),
-                "the option \"aB\" of the publish schema is not made of",
+                "in the publish schema, property aB: a name is made of",
             ),
             (
                 "/schemas/publish",
                 json!({"type": "object", "properties": {"deep": {"type": "object", "properties": {}}}}),
-                "the option deep of the publish schema is neither text",
+                "in the publish schema, property deep: options are flat",
             ),
         ] {
             let rule = refused(pointer, value);
@@ -392,18 +292,17 @@ mod tests {
 
     #[test]
     fn every_kind_that_schemars_makes_of_flat_types_is_supported() {
-        let every = schema::<Every>();
-        for (name, property) in every["properties"].as_object().unwrap() {
-            assert!(is_supported(property), "{name}: {property}");
-        }
-        assert_eq!(check_schema("connection", &every), Ok(()));
+        let every = check_schema("connection", &schema::<Every>()).unwrap();
+        assert_eq!(every.specs.len(), 16);
     }
 
     #[test]
     fn what_is_not_flat_is_refused() {
         let unsupported = schema::<Unsupported>();
         for (name, property) in unsupported["properties"].as_object().unwrap() {
-            assert!(!is_supported(property), "{name}: {property}");
+            let one = json!({"type": "object", "properties": {name: property}});
+            let rule = check_schema("serve", &one).unwrap_err();
+            assert!(rule.starts_with(&format!("in the serve schema, property {name}: ")), "{rule}");
         }
     }
 }

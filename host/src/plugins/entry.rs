@@ -17,6 +17,7 @@ pub struct Entry {
     path: PathBuf,
     /// With links resolved: what trust is about, and the cache's key.
     real: PathBuf,
+    origin: Origin,
     trust: Trust,
     /// Known when trust depends on it.
     digest: Option<Digest>,
@@ -28,6 +29,8 @@ enum State {
     Usable(Box<Descriptor>),
     Refused {
         line: String,
+        /// It would do to trust the library.
+        wants_trust: bool,
         /// What the library was when it was last trusted, so that a command that needs it can say what became of it.
         was: Option<Box<Descriptor>>,
     },
@@ -97,9 +100,19 @@ impl Entry {
         }
     }
 
-    /// Takes a usable plugin out of use.
+    /// Whether nothing but the user's trust is missing, as far as can be told.
+    pub fn wants_trust(&self) -> bool {
+        matches!(self.state, State::Refused { wants_trust: true, .. })
+    }
+
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Takes a plugin out of use.
     pub(super) fn refuse(&mut self, why: &str) {
-        self.state = State::Refused { line: format!("{} {why}", self.path.display()), was: None };
+        let line = format!("{} {why}", self.path.display());
+        self.state = State::Refused { line, wants_trust: false, was: None };
     }
 
     /// Opens the library and starts the plugin; another call returns the same one.
@@ -147,27 +160,43 @@ fn open(path: &Path) -> std::io::Result<File> {
     File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
+/// The name without links; of a file that isn't there, at least the whole name.
+pub(super) fn real(path: &Path) -> PathBuf {
+    path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
+}
+
 /// Looks at a library as far as that goes without running it.
-pub(super) fn examine(path: &Path, origin: &Origin, cache: &mut Cache, store: &Store) -> Examined {
+pub(super) fn examine(path: &Path, origin: &Origin, cache: &Cache, store: &Store) -> Examined {
     let mut entry = Entry {
         path: path.to_owned(),
-        real: path.canonicalize().unwrap_or_else(|_| path.to_owned()),
+        real: real(path),
+        origin: origin.clone(),
         trust: Trust::Unknown,
         digest: None,
-        state: State::Refused { line: String::new(), was: None },
+        state: State::Refused { line: String::new(), wants_trust: false, was: None },
         module: OnceLock::new(),
     };
-    match look(&mut entry, origin, cache, store) {
-        Ok(Look::Known(descriptor)) => entry.state = State::Usable(descriptor),
+    entry.state = match look(&mut entry, cache, store) {
+        Ok(Look::Known(descriptor)) => State::Usable(descriptor),
         Ok(Look::Unknown(file, stamp)) => return Examined::Asks(Probe { entry, file, stamp }),
-        Err(why) => {
-            entry.refuse(&why);
-            if let State::Refused { was, .. } = &mut entry.state {
-                *was = cache.last(&entry.real).cloned().map(Box::new);
-            }
-        }
-    }
+        Err(Refusal { why, wants_trust }) => State::Refused {
+            line: format!("{} {why}", path.display()),
+            wants_trust,
+            was: cache.last(&entry.real).cloned().map(Box::new),
+        },
+    };
     Examined::Done(entry)
+}
+
+struct Refusal {
+    why: String,
+    wants_trust: bool,
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Refusal {
+        Refusal { why, wants_trust: false }
+    }
 }
 
 enum Look {
@@ -175,23 +204,23 @@ enum Look {
     Unknown(File, Stamp),
 }
 
-fn look(entry: &mut Entry, origin: &Origin, cache: &mut Cache, store: &Store) -> Result<Look, String> {
+fn look(entry: &mut Entry, cache: &Cache, store: &Store) -> Result<Look, Refusal> {
     let unreadable = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => "is not there; check the name".to_owned(),
         _ => format!("can't be read: {error}"),
     };
     let metadata = entry.path.metadata().map_err(unreadable)?;
     if !metadata.is_file() {
-        return Err("is not a library: it is not even a file".into());
+        return Err("is not a library: it is not even a file".to_owned().into());
     }
     let stamp = Stamp::of(&metadata);
     let known = cache.get(&entry.real, stamp).cloned();
-    let spoiled = match (origin.installed, trust::only_owner_writes(&metadata)) {
+    let spoiled = match (entry.origin.installed, trust::only_owner_writes(&metadata)) {
         (true, Ok(())) => None,
         (true, Err(why)) => Some(why),
-        (false, _) => origin.spoiled.clone(),
+        (false, _) => entry.origin.spoiled.clone(),
     };
-    if origin.installed && spoiled.is_none() {
+    if entry.origin.installed && spoiled.is_none() {
         entry.trust = Trust::Installed;
     } else if store.knows(&entry.real) {
         let digest = match known.as_ref().and_then(|facts| facts.digest.clone()) {
@@ -206,33 +235,39 @@ fn look(entry: &mut Entry, origin: &Origin, cache: &mut Cache, store: &Store) ->
     {
         return match finding {
             Finding::Plugin(descriptor) => Ok(Look::Known(descriptor)),
-            Finding::Fault(why) => Err(why),
+            Finding::Fault(why) => Err(why.into()),
         };
     }
     let file = open(&entry.real).map_err(unreadable)?;
     binary::inspect(&file, metadata.len())?;
-    let command = format!("tracemq plugin trust {}", quoted(&entry.path));
     match &entry.trust {
         Trust::Installed => {}
-        Trust::Unknown => {
-            let why = spoiled.map_or_else(String::new, |why| format!(" although it is installed: {why}"));
-            return Err(format!("is not trusted{why}; if you trust it, run `{command}`"));
-        }
-        Trust::Changed { since } => {
-            let day = since.get(..10).unwrap_or(since);
-            return Err(format!(
-                "is not trusted: its content changed since you trusted it on {day}; if you trust it as it is now, \
-                 run `{command}`"
-            ));
-        }
         // What is probed is this open file, whose name may have come to stand for another.
         Trust::Digest { .. } => {
             if trust::digest(&file).map_err(unreadable)? != entry.digest.as_deref().unwrap_or_default() {
-                return Err("is not trusted: its content changed just now; try again".into());
+                return Err("is not trusted: its content changed just now; try again".to_owned().into());
             }
+        }
+        Trust::Unknown | Trust::Changed { .. } => {
+            return Err(Refusal { why: untrusted(entry, spoiled.as_deref()), wants_trust: true });
         }
     }
     Ok(Look::Unknown(file, stamp))
+}
+
+/// Why a whole library is refused. `spoiled`: why it is not trusted although it came with the program.
+fn untrusted(entry: &Entry, spoiled: Option<&str>) -> String {
+    let command = format!("tracemq plugin trust {}", quoted(&entry.path));
+    match (&entry.trust, spoiled) {
+        (Trust::Changed { since }, _) => format!(
+            "is not trusted: its content changed since you trusted it on {}; to trust it as it is now, run `{command}`",
+            since.get(..10).unwrap_or(since)
+        ),
+        (_, Some(why)) => {
+            format!("is not trusted although it came with tracemq: {why}; correct that, or run `{command}`")
+        }
+        (_, None) => format!("is not trusted; to trust it, run `{command}`"),
+    }
 }
 
 impl Probe {
@@ -268,7 +303,7 @@ impl Probed {
 }
 
 /// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
+pub(super) fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
     if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }

@@ -5,6 +5,7 @@
 //! as its standard input, so that what is opened is the very file that was found to be trusted.
 
 use super::descriptor;
+use super::entry::quoted;
 use super::loader::{self, Fault};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -49,7 +50,8 @@ pub fn probe(path: &Path, library: File) -> Result<Descriptor, Fault> {
     let Some(answer) = answer else {
         let seconds = limit.as_secs_f64();
         return Err(Fault::of_file(format!(
-            "hangs when it is opened: no answer within {seconds} s; {REPORT}"
+            "hangs when it is opened: no answer within {seconds} s; `tracemq plugin info {}` tries again",
+            quoted(path)
         )));
     };
     if answer.last() != Some(&b'\n') {
@@ -169,8 +171,13 @@ fn describe(path: &Path, library: File) -> Result<String, Fault> {
     })
 }
 
-/// No core file of a plugin's crash, and no probe that outlives who asked.
+/// No core file of a plugin's crash, no probe that outlives who asked, and signals that end the process: Rust's own handler
+/// for stack overflows would let a library survive a signal that it sends to itself.
 fn guard_system() {
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        // SAFETY: the default action has no code that could run at a bad moment.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is valid for the call.
     unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) };
