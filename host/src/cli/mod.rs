@@ -1,15 +1,114 @@
 //! The command line: one file per command. Only here is anything printed.
 
+mod args;
+mod bench;
+mod completions;
+mod help;
 pub mod job;
 mod lines;
 mod outcomes;
 mod payload;
 mod pipeline;
+mod plugin;
+mod prepare;
+mod profile;
 mod publish;
 mod run;
 pub mod signals;
 mod subscribe;
+mod target;
+mod url;
+mod usage;
 
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+use crate::failure::{Exit, Failure};
+use crate::logging;
+use crate::output::{Sink, WriteError, events};
+use crate::plugins::Catalog;
+use clap::Command;
+use job::Job;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// A command that acts on a target.
+struct Verb {
+    name: &'static str,
+    command: fn() -> Command,
+    run: fn(Job) -> Result<(), Failure>,
+}
+
+/// In the order of the help.
+const VERBS: &[Verb] = &[
+    Verb { name: "pub", command: publish::command, run: publish::run },
+    Verb { name: "sub", command: subscribe::command, run: subscribe::run },
+    Verb { name: "bench", command: bench::command, run: bench::run },
+];
+
+pub fn main() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    match run(&argv) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.text.is_empty() {
+                events::line(&format!("tracemq: {failure}"));
+            }
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+fn run(argv: &[OsString]) -> Result<(), Failure> {
+    let words = argv.get(1..).unwrap_or_default();
+    match words {
+        [] => {
+            let help = args::root().render_help().to_string();
+            help.lines().for_each(events::line);
+            return Err(Failure::new(Exit::Usage, ""));
+        }
+        // Before anything else, since scripts ask this first and often.
+        [only] if only == "--version" || only == "-V" => {
+            return print(&mut Sink::stdout(), concat!("tracemq ", env!("CARGO_PKG_VERSION"), "\n").as_bytes());
+        }
+        _ => {}
+    }
+    let dirs = args::plugin_dirs(words);
+    let places = args::Flags::of(&Command::new("tracemq")).positionals(words);
+    let name = places.first().and_then(|place| words[*place].to_str()).unwrap_or_default();
+    let after = places.first().map_or(&[][..], |place| &words[place + 1..]);
+    if let Some(verb) = verb(name) {
+        let mut catalog = Catalog::open(&dirs);
+        let job = prepare::job(&mut catalog, argv, name, after)?;
+        return (verb.run)(job);
+    }
+    if name == "profile" {
+        let adds = places.get(1).is_some_and(|place| words[*place] == "add");
+        let after = if adds { &words[places[1] + 1..] } else { after };
+        return profile::run(argv, after, adds, &dirs);
+    }
+    let known = [name].into_iter().find(|name| args::root().find_subcommand(name).is_some());
+    let matches = usage::parse(args::root(), argv, known.unwrap_or_default(), None)?;
+    match matches.subcommand() {
+        Some(("plugin", matches)) => {
+            logging::start(&prepare::global(matches));
+            plugin::run(matches, &dirs)
+        }
+        Some(("completions", matches)) => completions::run(matches),
+        _ => Ok(()),
+    }
+}
+
+fn verbs() -> &'static [Verb] {
+    VERBS
+}
+
+fn verb(name: &str) -> Option<&'static Verb> {
+    VERBS.iter().find(|verb| verb.name == name)
+}
+
+/// Writes data to stdout. A reader that is gone ends the command quietly.
+fn print(sink: &mut Sink, data: &[u8]) -> Result<(), Failure> {
+    sink.write_all(data).or_else(|error| match error {
+        WriteError::Closed => Ok(()),
+        WriteError::Interrupted => Err(run::interrupted()),
+        WriteError::Failed(error) => Err(Failure::new(Exit::Failed, format!("write to stdout: {error}"))),
+    })
 }

@@ -1,0 +1,58 @@
+//! `tracemq completions`: a script for the user's shell.
+
+use super::args;
+use crate::failure::Failure;
+use crate::output::Sink;
+use clap::{Arg, ArgMatches, Command, value_parser};
+use clap_complete::Shell;
+
+pub fn command() -> Command {
+    Command::new("completions")
+        .about("Print the completion script of a shell")
+        .arg(
+            Arg::new("shell")
+                .value_name("SHELL")
+                .required(true)
+                .value_parser(value_parser!(Shell))
+                .help("bash, elvish, fish, powershell or zsh"),
+        )
+        .after_help(
+            "bash: tracemq completions bash > ~/.local/share/bash-completion/completions/tracemq\n\
+             zsh:  tracemq completions zsh > a folder of $fpath, as _tracemq\n\
+             fish: tracemq completions fish > ~/.config/fish/completions/tracemq.fish",
+        )
+}
+
+pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let Some(shell) = matches.get_one::<Shell>("shell").copied() else { return Ok(()) };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut args::root(), "tracemq", &mut script);
+    script.extend_from_slice(targets(shell).as_bytes());
+    super::print(&mut Sink::stdout(), &script)
+}
+
+/// What completes TARGET with the names of profiles, where the shell lets us add it to the script.
+fn targets(shell: Shell) -> &'static str {
+    match shell {
+        Shell::Fish => {
+            "complete -c tracemq -n '__fish_seen_subcommand_from pub sub request serve list bench' \
+             -f -a '(tracemq profile list --names 2>/dev/null)'\n"
+        }
+        Shell::Bash => {
+            r#"
+_tracemq_targets() {
+    _tracemq "$@"
+    case " ${COMP_WORDS[*]:1:COMP_CWORD-1} " in
+        *" pub "*|*" sub "*|*" request "*|*" serve "*|*" list "*|*" bench "*)
+            if [[ ${COMP_WORDS[COMP_CWORD]} != -* ]]; then
+                COMPREPLY+=($(compgen -W "$(tracemq profile list --names 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}"))
+            fi
+            ;;
+    esac
+}
+complete -F _tracemq_targets -o nosort -o bashdefault -o default tracemq
+"#
+        }
+        _ => "",
+    }
+}

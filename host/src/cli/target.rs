@@ -1,0 +1,230 @@
+//! TARGET: a profile's name, or a URL whose scheme names the plugin, or, when serving, a protocol's name.
+
+use super::args::{Action, Flags};
+use super::help::Offer;
+use super::url::{self, Address};
+use crate::failure::{Exit, Failure};
+use crate::options::{Kind, Reference};
+use crate::plugins::{Catalog, Entry, Question};
+use crate::profiles::{self, Profile};
+use std::ffi::OsString;
+use std::io::{BufRead, IsTerminal, Write};
+use tracemq_plugin_api::sdk::Descriptor;
+
+/// What a command acts on.
+pub struct Target {
+    /// As it may be shown.
+    pub shown: String,
+    /// The URL with references resolved, and its parts.
+    pub url: Option<(String, Address)>,
+    pub profile: Option<Profile>,
+    /// The protocol's name, when it was said and not left to the scheme.
+    pub protocol: Option<String>,
+    /// A password stands in what was typed.
+    pub in_clear: bool,
+}
+
+impl Target {
+    /// Understands what was typed.
+    pub fn read(text: &str, action: Action, catalog: &Catalog) -> Result<Target, Failure> {
+        if let Some(reference) = Reference::parse(text) {
+            let url = reference.resolve().map_err(|why| Failure::usage(format!("TARGET: {why}")))?;
+            return Target::of_url(url.trim(), false);
+        }
+        if url::scheme_of(text).is_some() {
+            return Target::of_url(text, true);
+        }
+        if action.serves() && catalog.by_id(text).is_some() {
+            let protocol = Some(text.to_owned());
+            return Ok(Target {
+                shown: text.to_owned(),
+                url: None,
+                profile: None,
+                protocol,
+                in_clear: false,
+            });
+        }
+        if let Some(profile) = profiles::find(text)? {
+            return Target::of_profile(profile);
+        }
+        if profiles::check_name(text).is_err() {
+            return match Address::parse(text) {
+                Ok(_) => Target::of_url(text, true),
+                Err(why) => Err(Failure::usage(format!("TARGET: {why}"))
+                    .hint("a target is a profile's name or a URL like SCHEME://HOST:PORT")),
+            };
+        }
+        Err(match catalog.by_id(text).and_then(Entry::descriptor) {
+            Some(plugin) => {
+                let scheme = plugin.schemes.first().map_or(text, |scheme| scheme.name.as_str());
+                Failure::usage(format!("{text} is a protocol, and there is no profile of this name"))
+                    .hint(format!("write a URL, such as {scheme}://HOST"))
+            }
+            None if action.serves() => catalog.unknown(text),
+            None => profiles::unknown(text),
+        })
+    }
+
+    fn of_url(text: &str, typed: bool) -> Result<Target, Failure> {
+        let address = Address::parse(text).map_err(|why| Failure::usage(format!("TARGET: {why}")))?;
+        let shown = address.shown.clone();
+        let in_clear = typed && shown != text;
+        Ok(Target { shown, url: Some((text.to_owned(), address)), profile: None, protocol: None, in_clear })
+    }
+
+    fn of_profile(profile: Profile) -> Result<Target, Failure> {
+        let in_profile = |why: String| Failure::usage(format!("profile {}: {why}", profile.name));
+        let url = match &profile.url {
+            None => None,
+            Some(text) => {
+                let resolved = match Reference::parse(text) {
+                    Some(reference) => {
+                        reference.resolve().map_err(|why| in_profile(format!("url: {why}")))?
+                    }
+                    None => text.clone(),
+                };
+                let resolved = resolved.trim().to_owned();
+                let address = Address::parse(&resolved).map_err(in_profile)?;
+                if Reference::parse(text).is_none() && address.shown != *text {
+                    return Err(in_profile("a secret stands in clear in its url".into()).hint(
+                        "take it out and write password = \"env:NAME\" or \"file:PATH\" under [connection], or make the \
+                         whole url a reference",
+                    ));
+                }
+                Some((resolved, address))
+            }
+        };
+        let protocol = profile.protocol.clone();
+        Ok(Target { shown: profile.name.clone(), url, profile: Some(profile), protocol, in_clear: false })
+    }
+
+    /// The plugin, asking the user to trust it if there is a terminal to ask on.
+    pub fn entry<'a>(&self, catalog: &'a mut Catalog) -> Result<&'a Entry, Failure> {
+        let entry = match (&self.protocol, &self.url) {
+            (Some(id), _) => catalog.require_id(id, ask)?,
+            (None, Some((_, address))) => catalog.require_scheme(&address.scheme, ask)?,
+            (None, None) => {
+                return Err(Failure::usage(format!(
+                    "profile {}: it has neither url nor protocol",
+                    self.shown
+                )));
+            }
+        };
+        if let Some(refusal) = entry.refusal() {
+            return Err(Failure::plugin(refusal));
+        }
+        Ok(entry)
+    }
+
+    /// Whether the URL fits what the plugin says of its schemes.
+    pub fn check(&self, descriptor: &Descriptor, action: Action) -> Result<(), Failure> {
+        let Some((_, address)) = &self.url else {
+            if action.serves() || action == Action::Profile {
+                return Ok(());
+            }
+            return Err(Failure::usage(format!("profile {}: it has no url to connect to", self.shown)));
+        };
+        let wrong = |why: String| Failure::usage(format!("{} is not a URL: {why}", address.shown));
+        let Some(scheme) = descriptor.schemes.iter().find(|scheme| scheme.name == address.scheme) else {
+            let known: Vec<&str> = descriptor.schemes.iter().map(|scheme| scheme.name.as_str()).collect();
+            return Err(wrong(format!(
+                "{} has no scheme {}, it has {}",
+                descriptor.name,
+                address.scheme,
+                known.join(", ")
+            )));
+        };
+        let is_url = !url::is_connection_string(&address.shown);
+        if scheme.port.is_some() && is_url && address.hosts.is_empty() {
+            return Err(wrong("the host is missing".into()));
+        }
+        if !action.serves() && address.hosts.iter().any(|host| host.port == Some(0)) {
+            return Err(wrong("nobody listens on port 0".into()));
+        }
+        Ok(())
+    }
+
+    fn id<'a>(&'a self, catalog: &'a Catalog) -> Option<&'a str> {
+        let entry = match (&self.protocol, &self.url) {
+            (Some(id), _) => return Some(id),
+            (None, Some((_, address))) => catalog.by_scheme(&address.scheme)?,
+            (None, None) => return None,
+        };
+        Some(entry.descriptor()?.id.as_str())
+    }
+}
+
+/// Finds TARGET among the words of a command. `at` is its place among the positionals, `action` tells from the
+/// positionals before it, and from it, what is to be done. `None`: there is none.
+pub fn find(
+    words: &[OsString],
+    own: &Flags,
+    at: usize,
+    action: impl Fn(&[&str], &str) -> Action,
+    catalog: &Catalog,
+) -> Option<(String, Action)> {
+    let pick = |flags: &Flags| {
+        let places = flags.positionals(words);
+        let target = words.get(*places.get(at)?)?.to_str()?.to_owned();
+        let before: Vec<&str> = places[..at].iter().filter_map(|place| words[*place].to_str()).collect();
+        let action = action(&before, &target);
+        Some((target, action))
+    };
+    // With no flag before it, there is nothing to find out.
+    if words.iter().take(at + 1).all(|word| !word.to_string_lossy().starts_with('-')) {
+        return pick(own);
+    }
+    let mut union = own.clone();
+    for descriptor in catalog.entries().iter().filter_map(Entry::descriptor) {
+        let mut flags = own.clone();
+        for (name, takes) in flags_of(descriptor) {
+            flags.add(name.clone(), takes);
+            union.add(name, takes);
+        }
+        if let Some((text, action)) = pick(&flags)
+            && let Ok(target) = Target::read(&text, action, catalog)
+            && target.id(catalog) == Some(descriptor.id.as_str())
+        {
+            return Some((text, action));
+        }
+    }
+    pick(&union)
+}
+
+/// All flags of a plugin, in whatever command, and whether they take the next word for a value.
+fn flags_of(descriptor: &Descriptor) -> Vec<(String, bool)> {
+    let offers =
+        [Action::Profile, Action::Serve, Action::Request].map(|action| Offer::new(action, descriptor));
+    let specs = offers.iter().flatten().flat_map(Offer::specs);
+    specs.map(|spec| (spec.flag(), spec.kind != Kind::Boolean)).collect()
+}
+
+/// Asks on the terminal whether a library may run. Without a terminal it may not.
+pub fn ask(question: &Question<'_>) -> bool {
+    let (stdin, mut stderr) = (std::io::stdin(), std::io::stderr());
+    if !stdin.is_terminal() || !stderr.is_terminal() {
+        return false;
+    }
+    let path = question.path.display();
+    let why = match question.changed_since {
+        Some(since) => format!("has changed since you trusted it ({since})"),
+        None => "is not trusted yet".to_owned(),
+    };
+    let asked = write!(
+        stderr,
+        "{path} {why}.\nSHA-256 {}\nIts code would run as you. Trust it? [y/N] ",
+        question.sha256
+    );
+    if asked.and_then(|()| stderr.flush()).is_err() {
+        return false;
+    }
+    let mut answer = String::new();
+    stdin.lock().read_line(&mut answer).is_ok()
+        && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}
+
+/// What a read-only profile says to a command that would write.
+pub fn guarded(profile: &Profile) -> Failure {
+    Failure::new(Exit::Refused, format!("profile {} is read-only: it must not be published to", profile.name))
+        .hint("take the line guard = \"read-only\" out of the profile if this is meant")
+}

@@ -1,0 +1,285 @@
+//! The parts of a target's URL that the host has to know: scheme, user, password, and whether the rest can be right.
+//!
+//! What the host and path mean is the plugin's business, so this is not a URL library's strict view: several hosts
+//! separated by commas are fine, and so are schemes that nobody registered. It looks for the slips that people make, and
+//! names the part that is wrong without repeating a password.
+
+use crate::options::{Credentials, MASK};
+use std::fmt;
+
+/// A URL, taken apart.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Address {
+    /// In small letters.
+    pub scheme: String,
+    pub credentials: Credentials,
+    pub hosts: Vec<Host>,
+    /// The URL without its secrets.
+    pub shown: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    pub name: String,
+    pub port: Option<u16>,
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name.contains(':') {
+            true => write!(f, "[{}]", self.name)?,
+            false => f.write_str(&self.name)?,
+        }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+/// The scheme of a text that is meant as a URL, or as a connection string of `Name=value;` parts in which one stands.
+pub fn scheme_of(text: &str) -> Option<String> {
+    let (before, _) = text.split_once("://")?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let scheme = match is_connection_string(text) {
+        true => before.rsplit('=').next().unwrap_or_default(),
+        false => before,
+    };
+    let good = scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(fits);
+    good.then(|| scheme.to_ascii_lowercase())
+}
+
+/// Whether a text is a list of `Name=value` parts with semicolons between them.
+pub fn is_connection_string(text: &str) -> bool {
+    let Some((name, _)) = text.split_once('=') else { return false };
+    text.contains(';') && !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric())
+}
+
+/// The text as it may be shown, whether it is a good URL or not.
+pub fn masked(text: &str) -> String {
+    if is_connection_string(text) {
+        let parts = text.split(';').filter(|part| !part.is_empty()).map(|part| match part.split_once('=') {
+            Some((name, value)) if value.contains("://") => format!("{name}={}", masked_url(value)),
+            Some((name, _)) if name.to_ascii_lowercase().ends_with("key") || secret_name(name) => {
+                format!("{name}={MASK}")
+            }
+            _ => part.to_owned(),
+        });
+        return parts.collect::<Vec<_>>().join(";");
+    }
+    masked_url(text)
+}
+
+fn masked_url(text: &str) -> String {
+    let start = text.find("://").map_or(0, |at| at + 3);
+    let (head, rest) = text.split_at(start);
+    // Up to the last @: a password may hold an @, / or ? that should have been encoded.
+    let rest = match rest.rsplit_once('@') {
+        Some((user, host)) => match user.split_once(':') {
+            Some((name, _)) => format!("{name}:{MASK}@{host}"),
+            None => rest.to_owned(),
+        },
+        None => rest.to_owned(),
+    };
+    match rest.split_once('?') {
+        None => format!("{head}{rest}"),
+        Some((path, query)) => {
+            let parts = query.split('&').map(|part| match part.split_once('=') {
+                Some((name, _)) if secret_name(name) => format!("{name}={MASK}"),
+                _ => part.to_owned(),
+            });
+            format!("{head}{path}?{}", parts.collect::<Vec<_>>().join("&"))
+        }
+    }
+}
+
+/// The text without the password that [`masked`] would hide, for a command that says it otherwise.
+pub fn without_password(text: &str) -> String {
+    masked(text).replacen(&format!(":{MASK}@"), "@", 1)
+}
+
+pub fn secret_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["password", "passwd", "secret", "token", "signature", "sig", "apikey", "api_key"]
+        .iter()
+        .any(|word| name.contains(word))
+}
+
+impl Address {
+    /// Takes a URL apart. The error says which part is wrong.
+    pub fn parse(text: &str) -> Result<Address, String> {
+        let shown = masked(text);
+        let wrong = |why: String| Err(format!("{shown} is not a URL: {why}"));
+        if let Some(c) = text.chars().find(|c| c.is_whitespace() || c.is_control()) {
+            let what = if c.is_control() { "a control character".to_owned() } else { "a space".to_owned() };
+            return wrong(format!("there is {what} in it, which a URL writes as %{:02X}", u32::from(c)));
+        }
+        let Some((before, rest)) = text.split_once("://") else {
+            return wrong("it has no scheme, as in SCHEME://HOST:PORT".into());
+        };
+        let Some(scheme) = scheme_of(text) else {
+            return wrong(format!("{before:?} is no scheme (a letter, then letters, digits, +, - and .)"));
+        };
+        if is_connection_string(text) {
+            return Ok(Address { scheme, credentials: Credentials::default(), hosts: Vec::new(), shown });
+        }
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, after) = rest.split_at(end);
+        let (user, hosts) = match authority.rsplit_once('@') {
+            Some((user, hosts)) => (Some(user), hosts),
+            // An @ further on, and what looked like the host has a colon: the password was not encoded.
+            None if authority.contains(':')
+                && after.split(['?', '#']).next().unwrap_or_default().contains('@') =>
+            {
+                if port_of(authority).is_err() {
+                    return wrong(
+                        "a password with /, ? or # in it must write them as %2F, %3F and %23".into(),
+                    );
+                }
+                (None, authority)
+            }
+            None => (None, authority),
+        };
+        let credentials = match user.map(credentials).transpose() {
+            Ok(credentials) => credentials.unwrap_or_default(),
+            Err(why) => return wrong(why),
+        };
+        let mut list = Vec::new();
+        for host in hosts.split(',').filter(|_| !hosts.is_empty()) {
+            match port_of(host) {
+                Ok(host) => list.push(host),
+                Err(why) => return wrong(why),
+            }
+        }
+        Ok(Address { scheme, credentials, hosts: list, shown })
+    }
+}
+
+fn credentials(text: &str) -> Result<Credentials, String> {
+    let (user, password) = match text.split_once(':') {
+        Some((user, password)) => (user, Some(password)),
+        None => (text, None),
+    };
+    let user = decoded(user).map_err(|why| format!("its user {why}"))?;
+    let password = password.map(decoded).transpose().map_err(|why| format!("its password {why}"))?;
+    Ok(Credentials { user: Some(user).filter(|user| !user.is_empty()), password })
+}
+
+fn port_of(text: &str) -> Result<Host, String> {
+    let (name, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let Some((name, after)) = rest.split_once(']') else {
+                return Err(format!("the ] after the IPv6 address in {text:?} is missing"));
+            };
+            if name.parse::<std::net::Ipv6Addr>().is_err() && !name.contains('%') {
+                return Err(format!("{name:?} is no IPv6 address"));
+            }
+            match after.strip_prefix(':') {
+                Some(port) => (name, Some(port)),
+                None if after.is_empty() => (name, None),
+                None => return Err(format!("{after:?} after the IPv6 address is no port")),
+            }
+        }
+        None => match text.split_once(':') {
+            Some((_, port)) if port.contains(':') => {
+                return Err(format!("{text:?} has several colons: an IPv6 address stands in [ ]"));
+            }
+            Some((name, port)) => (name, Some(port)),
+            None => (text, None),
+        },
+    };
+    if name.is_empty() {
+        return Err("the host is missing".into());
+    }
+    if let Some(c) = name.chars().find(|c| "<>\"{}|\\^`[]".contains(*c)) {
+        return Err(format!("there is a {c} in the host {name:?}"));
+    }
+    let port = match port {
+        None | Some("") => None,
+        Some(port) => match port.parse::<u16>() {
+            Ok(port) => Some(port),
+            Err(_) => return Err(format!("the port {port:?} is not a number from 1 to 65535")),
+        },
+    };
+    Ok(Host { name: name.to_owned(), port })
+}
+
+/// Undoes percent-encoding.
+fn decoded(text: &str) -> Result<String, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        rest = after;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        let Some(byte) = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) else {
+            return Err("has a % without two hexadecimal digits after it (a % itself is written %25)".into());
+        };
+        bytes.push(byte);
+        rest = &after[2..];
+    }
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Address {
+        Address::parse(text).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn takes_a_url_apart() {
+        let url = parse("MQTT+ws://ann%40x:p%3Aw@broker:8080/path?x=1");
+        assert_eq!(url.scheme, "mqtt+ws");
+        assert_eq!(url.credentials.user.as_deref(), Some("ann@x"));
+        assert_eq!(url.credentials.password.as_deref(), Some("p:w"));
+        assert_eq!(url.hosts, [Host { name: "broker".into(), port: Some(8080) }]);
+        assert_eq!(url.shown, "MQTT+ws://ann%40x:***@broker:8080/path?x=1");
+        assert_eq!(parse("nats://a:1,b").hosts.len(), 2);
+        assert_eq!(parse("coap://[::1]:5683/x").hosts[0], Host { name: "::1".into(), port: Some(5683) });
+        assert_eq!(parse("loop://").hosts, []);
+        assert_eq!(parse("x://h/a:b@c").hosts[0].name, "h", "an @ in a path is no password");
+    }
+
+    #[test]
+    fn says_which_part_is_wrong_and_never_the_password() {
+        for (text, part) in [
+            ("localhost:1883", "no scheme"),
+            ("mqtt://h:99999", "port \"99999\""),
+            ("mqtt://h:abc", "port \"abc\""),
+            ("mqtt://:1883", "host is missing"),
+            ("mqtt://a b", "space"),
+            ("mqtt://[::1", "]"),
+            ("mqtt://[zz]", "no IPv6 address"),
+            ("mqtt://::1", "[ ]"),
+            ("1x://h", "no scheme"),
+            ("mqtt://u:hunter2%@h", "password has a %"),
+            ("mqtt://u:hunter2/x@h", "%2F"),
+            ("mqtt://u:hunter2 @h", "space"),
+            ("mqtt://a,,b", "host is missing"),
+        ] {
+            let error = Address::parse(text).map(|_| ()).unwrap_err();
+            assert!(error.contains(part) && error.contains("is not a URL"), "{text}: {error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_connection_string_shows_no_key() {
+        let text =
+            "Endpoint=sb://ns.example.net/;SharedAccessKeyName=Root;SharedAccessKey=abc=;EntityPath=hub";
+        assert_eq!(scheme_of(text).as_deref(), Some("sb"));
+        let url = parse(text);
+        assert_eq!(
+            url.shown,
+            "Endpoint=sb://ns.example.net/;SharedAccessKeyName=Root;SharedAccessKey=***;EntityPath=hub"
+        );
+    }
+
+    #[test]
+    fn masks_secrets_in_a_query() {
+        assert_eq!(masked("ws://h/p?token=abc&x=1"), "ws://h/p?token=***&x=1");
+    }
+}

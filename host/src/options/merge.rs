@@ -1,0 +1,328 @@
+//! Which value wins: flag, then environment, then profile; the plugin's own default is left to the plugin.
+//!
+//! A user and password in a URL count as what they were written with: as flags when the URL was typed, as the profile's
+//! when it came from there, but always after the option of that name. Everything is checked here, before anything is
+//! opened, and secrets are resolved here and nowhere else.
+
+use super::near::nearest;
+use super::schema::{FileUse, Kind, Schema, Spec};
+use super::secret::{Reference, file_error};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The part of a URL before its host, percent-decoded.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Credentials {
+    pub user: Option<String>,
+    pub password: Option<String>,
+}
+
+/// Where values may come from.
+#[derive(Default)]
+pub struct Given<'a> {
+    /// By property name, each text being one occurrence.
+    pub flags: BTreeMap<String, Vec<String>>,
+    /// Of the target's URL.
+    pub credentials: Credentials,
+    /// The profile's name and its table for this schema.
+    pub profile: Option<(&'a str, &'a Map<String, Value>)>,
+}
+
+enum Origin<'a> {
+    Flag,
+    Url,
+    Env(&'a str),
+    Profile(&'a str),
+}
+
+enum Found {
+    Texts(Vec<String>),
+    Value(Value),
+}
+
+impl Origin<'_> {
+    /// How an error calls the option.
+    fn label(&self, spec: &Spec) -> String {
+        match self {
+            Origin::Flag => format!("--{}", spec.flag()),
+            Origin::Url => format!("the URL's {}", if spec.name == "username" { "user" } else { "password" }),
+            Origin::Env(variable) => format!("{variable} in the environment (--{})", spec.flag()),
+            Origin::Profile(name) => format!("{} in the profile {name}", spec.name),
+        }
+    }
+}
+
+/// The values to hand to the plugin. `warnings` gets what the user should know and what does not stop the command. The
+/// error names option, value and what is allowed.
+pub fn merge(
+    schema: &Schema,
+    given: &Given<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Map<String, Value>, String> {
+    if let Some((name, table)) = given.profile {
+        known(schema, name, table)?;
+    }
+    let mut merged = Map::new();
+    for spec in &schema.specs {
+        let Some((origin, found)) = find(spec, given)? else {
+            if spec.required {
+                return Err(format!("--{} is missing ({})", spec.flag(), spec.allowed()));
+            }
+            continue;
+        };
+        let value =
+            take(spec, &origin, found, warnings).map_err(|why| format!("{}: {why}", origin.label(spec)))?;
+        let texts = value.as_array().map_or(std::slice::from_ref(&value), Vec::as_slice);
+        for text in texts.iter().filter_map(Value::as_str) {
+            spec.check_file(text).map_err(|why| format!("{}: {why}", origin.label(spec)))?;
+        }
+        merged.insert(spec.name.clone(), value);
+    }
+    Ok(merged)
+}
+
+/// Refuses what no option of the schema is called.
+fn known(schema: &Schema, profile: &str, table: &Map<String, Value>) -> Result<(), String> {
+    let names = || schema.specs.iter().map(|spec| spec.name.as_str());
+    match table.keys().find(|key| schema.get(key).is_none()) {
+        None => Ok(()),
+        Some(key) => {
+            let hint = match nearest(key, names()) {
+                Some(name) => format!("did you mean {name}?"),
+                None => format!("known are {}", names().collect::<Vec<_>>().join(", ")),
+            };
+            Err(format!("{key} in the profile {profile} is no option of this protocol: {hint}"))
+        }
+    }
+}
+
+/// The first place in which a value stands.
+fn find<'a>(spec: &'a Spec, given: &Given<'a>) -> Result<Option<(Origin<'a>, Found)>, String> {
+    if let Some(texts) = given.flags.get(&spec.name) {
+        return Ok(Some((Origin::Flag, Found::Texts(texts.clone()))));
+    }
+    let of_url = match spec.name.as_str() {
+        "username" => given.credentials.user.clone(),
+        "password" => given.credentials.password.clone(),
+        _ => None,
+    };
+    let typed = given.profile.is_none();
+    if typed && let Some(text) = of_url {
+        return Ok(Some((Origin::Url, Found::Texts(vec![text]))));
+    }
+    for variable in &spec.env {
+        match std::env::var(variable) {
+            Ok(text) if text.is_empty() => {}
+            Ok(text) if spec.repeats() => {
+                let items = text.split(',').map(|item| item.trim().to_owned()).collect();
+                return Ok(Some((Origin::Env(variable), Found::Texts(items))));
+            }
+            Ok(text) => return Ok(Some((Origin::Env(variable), Found::Texts(vec![text])))),
+            Err(std::env::VarError::NotPresent) => {}
+            Err(std::env::VarError::NotUnicode(_)) => {
+                return Err(format!("{}: not UTF-8 text", Origin::Env(variable).label(spec)));
+            }
+        }
+    }
+    if let Some((name, table)) = given.profile
+        && let Some(value) = table.get(&spec.name)
+    {
+        return Ok(Some((Origin::Profile(name), Found::Value(value.clone()))));
+    }
+    Ok(of_url.map(|text| (Origin::Url, Found::Texts(vec![text]))))
+}
+
+fn take(spec: &Spec, origin: &Origin<'_>, found: Found, warnings: &mut Vec<String>) -> Result<Value, String> {
+    let mut literal = false;
+    let value = match found {
+        // What stood in the URL is not looked through for references: the URL itself was one, or was warned about.
+        Found::Texts(texts) if !spec.secret || matches!(origin, Origin::Url) => spec.read(&texts)?,
+        Found::Texts(texts) => {
+            let resolved: Result<Vec<_>, _> =
+                texts.iter().map(|text| resolved(spec, text, &mut literal)).collect();
+            spec.read(&resolved?)?
+        }
+        Found::Value(value) if !spec.secret => spec.check(&value)?,
+        Found::Value(value) => {
+            let value = resolved_value(spec, &value, &mut literal)?;
+            if literal {
+                let flag = spec.flag();
+                return Err(format!(
+                    "a secret must not stand in a profile in clear: write {} = \"env:NAME\" or \"file:PATH\" there, or give \
+                     --{flag} with each command",
+                    spec.name
+                ));
+            }
+            spec.check(&value)?
+        }
+    };
+    if literal && matches!(origin, Origin::Flag) {
+        warnings.push(format!(
+            "--{} stands in clear on the command line, where ps shows it to everybody; env:NAME or file:PATH in its place \
+             would not",
+            spec.flag()
+        ));
+    }
+    Ok(value)
+}
+
+/// A text with its reference replaced by the secret. `literal` becomes true if it was the secret itself.
+fn resolved(spec: &Spec, text: &str, literal: &mut bool) -> Result<String, String> {
+    if let Some(reference) = Reference::parse(text) {
+        return reference.resolve();
+    }
+    if spec.repeats()
+        && let Some((name, value)) = text.split_once('=')
+        && let Some(reference) = Reference::parse(value)
+    {
+        return Ok(format!("{name}={}", reference.resolve()?));
+    }
+    *literal |= spec.is_literal_secret(text);
+    Ok(text.to_owned())
+}
+
+fn resolved_value(spec: &Spec, value: &Value, literal: &mut bool) -> Result<Value, String> {
+    Ok(match value {
+        Value::String(text) => Value::String(resolved(spec, text, literal)?),
+        Value::Array(items) => {
+            items.iter().map(|item| resolved_value(spec, item, literal)).collect::<Result<_, String>>()?
+        }
+        Value::Object(map) => {
+            let entries =
+                map.iter().map(|(name, value)| Ok((name.clone(), resolved_value(spec, value, literal)?)));
+            Value::Object(entries.collect::<Result<_, String>>()?)
+        }
+        other => {
+            *literal = true;
+            other.clone()
+        }
+    })
+}
+
+impl Spec {
+    /// Whether a file that is to be read can be. A pipe is not opened: that would consume it.
+    pub fn check_file(&self, path: &str) -> Result<(), String> {
+        if self.file != Some(FileUse::Read) {
+            return Ok(());
+        }
+        let file = Path::new(path);
+        let facts = file.metadata();
+        let opened = facts
+            .and_then(|facts| if facts.is_file() { std::fs::File::open(file).map(drop) } else { Ok(()) });
+        opened.map_err(|error| {
+            format!("{}: {}", if path.is_empty() { "an empty path" } else { path }, file_error(&error))
+        })
+    }
+
+    /// Whether a text given for a secret option is the secret itself. Of a URL only user and password are secret.
+    pub fn is_literal_secret(&self, text: &str) -> bool {
+        let value = if self.repeats() { text.split_once('=').map_or(text, |(_, value)| value) } else { text };
+        let harmless = self.kind == Kind::Url && !text.contains('@');
+        self.secret
+            && !value.is_empty()
+            && !harmless
+            && Reference::parse(text).or(Reference::parse(value)).is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn schema() -> Schema {
+        Schema::parse(&json!({"properties": {
+            "username": {"type": ["string", "null"]},
+            "password": {"type": ["string", "null"], "x-secret": true},
+            "qos": {"type": "integer", "minimum": 0, "maximum": 2, "default": 0},
+            "home": {"type": "string", "x-env": ["TRACEMQ_TEST_UNSET", "PATH"]},
+            "proxy": {"type": "string", "x-secret": true, "x-type": "url"},
+            "user": {"type": "object", "additionalProperties": {"type": "string"}, "x-secret": true},
+            "tls_ca": {"type": "string", "x-file": "read"},
+        }}))
+        .unwrap()
+    }
+
+    fn flags(pairs: &[(&str, &str)]) -> BTreeMap<String, Vec<String>> {
+        pairs.iter().map(|&(name, text)| (name.to_owned(), vec![text.to_owned()])).collect()
+    }
+
+    fn outcome(given: &Given<'_>) -> (Result<Map<String, Value>, String>, Vec<String>) {
+        let mut warnings = Vec::new();
+        (merge(&schema(), given, &mut warnings), warnings)
+    }
+
+    #[test]
+    fn flags_win_over_environment_over_profile_and_defaults_stay_out() {
+        let table = json!({"qos": 1, "home": "profile"});
+        let profile = Some(("p", table.as_object().unwrap()));
+        let (merged, _) = outcome(&Given { profile, ..Given::default() });
+        assert_eq!(merged.as_ref().unwrap()["qos"], 1);
+        assert_eq!(merged.unwrap()["home"], std::env::var("PATH").unwrap());
+        let given = Given { flags: flags(&[("qos", "2"), ("home", "flag")]), profile, ..Given::default() };
+        let merged = outcome(&given).0.unwrap();
+        assert_eq!((&merged["qos"], &merged["home"]), (&json!(2), &json!("flag")));
+        assert!(!outcome(&Given::default()).0.unwrap().contains_key("qos"));
+    }
+
+    #[test]
+    fn credentials_of_the_url_give_way_to_flags() {
+        let credentials = Credentials { user: Some("ann".into()), password: Some("from-url".into()) };
+        let given = Given { flags: flags(&[("username", "bob")]), credentials, ..Given::default() };
+        let merged = outcome(&given).0.unwrap();
+        assert_eq!((&merged["username"], &merged["password"]), (&json!("bob"), &json!("from-url")));
+    }
+
+    #[test]
+    fn a_secret_on_the_command_line_is_warned_about_and_a_reference_is_not() {
+        let (merged, warnings) =
+            outcome(&Given { flags: flags(&[("password", "hunter2")]), ..Given::default() });
+        assert_eq!(merged.unwrap()["password"], "hunter2");
+        assert!(warnings[0].contains("--password") && !warnings[0].contains("hunter2"), "{warnings:?}");
+        let references =
+            flags(&[("password", "env:PATH"), ("user", "ann=env:PATH"), ("proxy", "socks5://h:1")]);
+        let (merged, warnings) = outcome(&Given { flags: references, ..Given::default() });
+        let (merged, path) = (merged.unwrap(), std::env::var("PATH").unwrap());
+        assert_eq!((&merged["password"], &merged["user"]), (&json!(path), &json!({"ann": path})));
+        assert_eq!(warnings, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_secret_in_clear_in_a_profile_is_refused() {
+        for table in [
+            json!({"password": "hunter2"}),
+            json!({"user": {"ann": "hunter2"}}),
+            json!({"proxy": "http://a:hunter2@h"}),
+        ] {
+            let profile = Some(("p", table.as_object().unwrap()));
+            let error = outcome(&Given { profile, ..Given::default() }).0.unwrap_err();
+            assert!(error.contains("in the profile p") && error.contains("env:NAME"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        let table = json!({"password": "env:PATH", "proxy": "http://h:1", "user": {"ann": "env:PATH"}});
+        let profile = Some(("p", table.as_object().unwrap()));
+        assert!(outcome(&Given { profile, ..Given::default() }).0.is_ok());
+    }
+
+    #[test]
+    fn errors_name_option_and_place() {
+        let error = |given: &Given<'_>| outcome(given).0.unwrap_err();
+        let one = |name, text| Given { flags: flags(&[(name, text)]), ..Given::default() };
+        assert_eq!(error(&one("qos", "7")), "--qos: 7 is not allowed (0, 1 or 2)");
+        assert_eq!(error(&one("tls_ca", "/nope/ca.pem")), "--tls-ca: /nope/ca.pem: no such file");
+        assert_eq!(
+            error(&one("password", "env:TRACEMQ_TEST_UNSET")),
+            "--password: env:TRACEMQ_TEST_UNSET: the environment variable TRACEMQ_TEST_UNSET is not set"
+        );
+        let table = json!({"qso": 1});
+        let profile = Some(("p", table.as_object().unwrap()));
+        assert_eq!(
+            error(&Given { profile, ..Given::default() }),
+            "qso in the profile p is no option of this protocol: did you mean qos?"
+        );
+        let required =
+            Schema::parse(&json!({"required": ["hub"], "properties": {"hub": {"type": "string"}}})).unwrap();
+        assert_eq!(merge(&required, &Given::default(), &mut vec![]), Err("--hub is missing (a text)".into()));
+    }
+}

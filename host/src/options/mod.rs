@@ -1,0 +1,17 @@
+//! A plugin's options: from its JSON Schemas to flags, and from flags, environment and profiles to checked values.
+//!
+//! The schema is read once into a small model ([`Schema`]), which is what flags, profiles and errors are made from. The
+//! model is narrower than JSON Schema on purpose: what can't be a flag, a line of a profile and a field of a form alike is
+//! refused when the plugin is described, not when somebody uses it.
+
+mod merge;
+mod near;
+mod schema;
+mod secret;
+mod value;
+
+pub use merge::{Credentials, Given, merge};
+pub use near::nearest;
+pub use schema::{Choice, FileUse, Kind, Schema, Spec};
+pub use secret::{MASK, Reference, is_reference};
+pub use value::plain;
