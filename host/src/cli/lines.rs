@@ -123,7 +123,6 @@ fn read(mut source: impl Read, blocks: &mpsc::Sender<io::Result<Bytes>>) -> io::
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::payload::tests::envelope;
     use std::io::Write;
 
     fn payloads(batch: &Batch) -> Vec<Vec<u8>> {
@@ -131,7 +130,7 @@ mod tests {
     }
 
     fn all(source: impl Read + Send + 'static, most: usize) -> (Vec<Vec<u8>>, io::Result<()>) {
-        let envelope = envelope("t");
+        let envelope = Envelope::new("t");
         let mut lines = Lines::new(source).unwrap();
         let mut found = Vec::new();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -188,7 +187,7 @@ mod tests {
     #[test]
     fn a_lone_line_does_not_wait_for_others() {
         let (reader, mut writer) = io::pipe().unwrap();
-        let envelope = envelope("t");
+        let envelope = Envelope::new("t");
         let mut lines = Lines::new(reader).unwrap();
         writer.write_all(b"alone\npart of the next").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -66,6 +66,11 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// Without headers.
+    pub fn new(topic: &str) -> Envelope {
+        Envelope { topic: Bytes::from(topic.to_owned()), headers: Vec::new() }
+    }
+
     /// A batch whose messages share one copy of the topic and the headers.
     pub fn batch(&self, messages: usize) -> Letters<'_> {
         let mut batch = BatchBuilder::with_capacity(messages);
@@ -190,12 +195,8 @@ fn read_all(source: impl Read) -> std::io::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use super::*;
-
-    pub fn envelope(topic: &str) -> Envelope {
-        Envelope { topic: Bytes::from(topic.to_owned()), headers: Vec::new() }
-    }
 
     #[test]
     fn headers_are_cut_at_the_first_equals_sign() {

@@ -6,11 +6,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tracemq_plugin_api::sdk::{Error, Outcome};
 
-/// So many batches may be unconfirmed at once. With full ones that is 4096 messages, enough for a round trip of 10 ms at
+/// So many batches may be unconfirmed at once, at most. With full ones that is 4096 messages, enough for a round trip of 10 ms at
 /// 400,000 messages a second.
-const DEPTH: usize = 16;
+pub const DEPTH: usize = 16;
 
-type Outcomes = Result<Vec<Outcome>, Error>;
+pub type Outcomes = Result<Vec<Outcome>, Error>;
 
 struct Call<F> {
     first: u64,
@@ -39,12 +39,15 @@ pub struct Sent {
 /// Publish calls on their way.
 pub struct Pipeline<F> {
     calls: VecDeque<Call<F>>,
+    depth: usize,
     pushed: u64,
 }
 
 impl<F: Future<Output = Outcomes>> Pipeline<F> {
-    pub fn new() -> Pipeline<F> {
-        Pipeline { calls: VecDeque::with_capacity(DEPTH), pushed: 0 }
+    /// With room for at most [`DEPTH`] calls.
+    pub fn new(depth: usize) -> Pipeline<F> {
+        let depth = depth.clamp(1, DEPTH);
+        Pipeline { calls: VecDeque::with_capacity(depth), depth, pushed: 0 }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -52,7 +55,7 @@ impl<F: Future<Output = Outcomes>> Pipeline<F> {
     }
 
     pub fn has_room(&self) -> bool {
-        self.calls.len() < DEPTH
+        self.calls.len() < self.depth
     }
 
     /// Starts a call of `count` messages. It is polled once here, so that calls start in their order.
@@ -89,7 +92,7 @@ mod tests {
     fn answers_come_in_the_order_of_the_calls() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let mut pipeline = Pipeline::new();
+            let mut pipeline = Pipeline::new(DEPTH);
             let mut answers = Vec::new();
             for count in 1..=DEPTH {
                 assert!(pipeline.has_room());
@@ -118,7 +121,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let started = std::cell::RefCell::new(Vec::new());
-            let mut pipeline = Pipeline::new();
+            let mut pipeline = Pipeline::new(DEPTH);
             for number in 0..3 {
                 let started = &started;
                 let call = async move {

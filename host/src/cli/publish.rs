@@ -8,7 +8,7 @@ use super::job::Job;
 use super::lines::Lines;
 use super::outcomes::{Report, Unit};
 use super::payload::{self, Envelope, Letter};
-use super::pipeline::{Pipeline, Sent};
+use super::pipeline::{DEPTH, Pipeline, Sent};
 use super::run::{self, Cut, Ending, Limits, Session};
 use crate::failure::{Exit, Failure};
 use bytes::Bytes;
@@ -155,7 +155,7 @@ async fn send_all<F>(
 where
     F: Future<Output = Result<Vec<Outcome>, Error>>,
 {
-    let mut pipeline = Pipeline::new();
+    let mut pipeline = Pipeline::new(DEPTH);
     let mut outcome = Ok(());
     while outcome.is_ok() {
         let step = limits.keep(async {

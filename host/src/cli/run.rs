@@ -13,6 +13,7 @@ use crate::session::{Connection, Server};
 use clap::Arg;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -109,8 +110,9 @@ impl Limits {
         tokio::select! {
             biased;
             () = signals::interrupted() => Err(Cut::Stop(Stop::Signal)),
-            value = future => Ok(value),
+            // Before the value: a flood always has one ready.
             () = tokio::time::sleep_until(deadline) => Err(Cut::Stop(Stop::Time)),
+            value = future => Ok(value),
         }
     }
 
@@ -133,7 +135,7 @@ pub fn interrupted() -> Failure {
 /// A connection and the display of its events.
 pub struct Session {
     connection: Arc<Connection>,
-    events: JoinHandle<()>,
+    events: Display,
 }
 
 impl Session {
@@ -154,7 +156,7 @@ impl Session {
             Err(Cut::Failed(failure)) => return Err(failure),
         };
         let source = Arc::clone(&connection);
-        let events = show_events(show(job, false), move || {
+        let events = Display::start(job, false, move || {
             let source = Arc::clone(&source);
             async move { source.events().await }
         });
@@ -167,15 +169,16 @@ impl Session {
 
     /// Says goodbye, if the peer lets us.
     pub async fn close(self) {
+        self.events.closing.store(true, Ordering::Relaxed);
         close(self.connection.close()).await;
-        finish_events(self.events).await;
+        self.events.finish().await;
     }
 }
 
 /// A running server and the display of its events.
 pub struct Serving {
     server: Arc<Server>,
-    events: JoinHandle<()>,
+    events: Display,
 }
 
 impl Serving {
@@ -184,10 +187,10 @@ impl Serving {
         let server = Limits::new(None)
             .keep(starting)
             .await?
-            .map_err(|error| Failure::from_plugin(&error, "serve", &job.target, true))?;
+            .map_err(|error| Failure::from_plugin(&error, "serve", &job.target, false))?;
         let server = Arc::new(server);
         let source = Arc::clone(&server);
-        let events = show_events(show(job, json), move || {
+        let events = Display::start(job, json, move || {
             let source = Arc::clone(&source);
             async move { source.events().await }
         });
@@ -199,35 +202,43 @@ impl Serving {
     }
 
     pub async fn close(self) {
+        self.events.closing.store(true, Ordering::Relaxed);
         close(self.server.close()).await;
-        finish_events(self.events).await;
+        self.events.finish().await;
     }
 }
 
-fn show(job: &Job, json: bool) -> Show {
-    Show { verbose: job.global.verbose > 0, quiet: job.global.quiet, json }
+/// The display of events.
+struct Display {
+    task: JoinHandle<()>,
+    closing: Arc<AtomicBool>,
 }
 
-fn show_events<F>(show: Show, next: impl Fn() -> F + Send + 'static) -> JoinHandle<()>
-where
-    F: Future<Output = Result<Vec<Event>, Error>> + Send,
-{
-    tokio::spawn(async move {
-        let mut shown = Shown::new(show);
-        loop {
-            match next().await {
-                Ok(events) if events.is_empty() => return,
-                Ok(events) => events.iter().for_each(|event| shown.event(event)),
-                Err(error) => return log::warn!("no more events will be shown: {error}"),
+impl Display {
+    fn start<F>(job: &Job, json: bool, next: impl Fn() -> F + Send + 'static) -> Display
+    where
+        F: Future<Output = Result<Vec<Event>, Error>> + Send,
+    {
+        let show = Show { verbose: job.global.verbose > 0, quiet: job.global.quiet, json };
+        let closing = Arc::new(AtomicBool::new(false));
+        let mut shown = Shown::new(show, Arc::clone(&closing));
+        let task = tokio::spawn(async move {
+            loop {
+                match next().await {
+                    Ok(events) if events.is_empty() => return,
+                    Ok(events) => events.iter().for_each(|event| shown.event(event)),
+                    Err(error) => return log::warn!("no more events will be shown: {error}"),
+                }
             }
-        }
-    })
-}
+        });
+        Display { task, closing }
+    }
 
-/// Shows what is there already: the reason for an end often is among it.
-async fn finish_events(events: JoinHandle<()>) {
-    tokio::task::yield_now().await;
-    events.abort();
+    /// Shows what is there already: the reason for an end often is among it.
+    async fn finish(self) {
+        tokio::task::yield_now().await;
+        self.task.abort();
+    }
 }
 
 /// Awaits a part of the goodbye for as long as it may take. By now the command has done its work, so that what goes wrong

@@ -93,53 +93,60 @@ pub fn run(job: Job) -> Result<(), Failure> {
     run::block_on(Ending::Interrupts, async {
         let limits = Limits::new(waited(&job.matches));
         let session = Session::open(&job, &limits).await?;
-        let mut receiver = Receiver {
-            target: &job.target,
-            limits,
-            printer: &mut printer,
-            wanted: count,
-            received: 0,
-            dropped: 0,
-        };
-        let cut = match limits
-            .call("subscribe on", &job.target, session.connection().subscribe(&job.topics, &job.options))
-            .await
-        {
+        let mut receiver = Receiver::new("receive from", &job.target, limits, &mut printer, count);
+        let subscribing = session.connection().subscribe(&job.topics, &job.options);
+        let outcome = match limits.call(&subscribe_to(&job.topics), &job.target, subscribing).await {
             Ok(subscription) => {
                 if !job.global.quiet {
-                    events::line(&subscribed(&job));
+                    events::line(&format!("{} {}", subscribed_to(&job.topics), job.target));
                 }
                 receiver.run_and_close(subscription).await
             }
             Err(cut) => Err(cut),
         };
         session.close().await;
-        receiver.verdict(cut)
+        receiver.verdict(outcome)
     })
 }
 
-fn subscribed(job: &Job) -> String {
-    match job.topics.as_slice() {
-        [] => format!("subscribed on {}", job.target),
-        topics => format!("subscribed to {} on {}", topics.join(", "), job.target),
+fn subscribe_to(topics: &[String]) -> String {
+    match topics {
+        [] => "subscribe on".into(),
+        topics => format!("subscribe to {} on", topics.join(", ")),
     }
+}
+
+fn subscribed_to(topics: &[String]) -> String {
+    subscribe_to(topics).replacen("subscribe", "subscribed", 1)
 }
 
 /// Prints a stream of messages.
 pub struct Receiver<'a> {
+    /// As in [`Failure::from_plugin`].
+    pub doing: &'a str,
     pub target: &'a str,
-    pub limits: Limits,
-    pub printer: &'a mut Printer,
+    limits: Limits,
+    printer: &'a mut Printer,
     /// So many and no more.
     pub wanted: Option<u64>,
     pub received: u64,
-    pub dropped: u64,
+    dropped: u64,
 }
 
 /// After so many batches without a pause the display of events gets its turn.
 const BATCHES_AT_ONCE: u32 = 32;
 
-impl Receiver<'_> {
+impl<'a> Receiver<'a> {
+    pub fn new(
+        doing: &'a str,
+        target: &'a str,
+        limits: Limits,
+        printer: &'a mut Printer,
+        wanted: Option<u64>,
+    ) -> Receiver<'a> {
+        Receiver { doing, target, limits, printer, wanted, received: 0, dropped: 0 }
+    }
+
     /// Prints until the stream ends, all wanted messages are there, or a limit is reached, and ends the subscription.
     pub async fn run_and_close(&mut self, subscription: Subscription) -> Result<(), Cut> {
         let outcome = self.run(&subscription).await;
@@ -161,7 +168,7 @@ impl Receiver<'_> {
                 None => MAX_BATCH,
             };
             let mut batch =
-                match self.limits.call("receive from", self.target, subscription.next_batch(most)).await {
+                match self.limits.call(self.doing, self.target, subscription.next_batch(most)).await {
                     Ok(batch) => batch,
                     Err(Cut::Stop(stop)) => return Ok(Some(stop)),
                     Err(failed) => return Err(failed),
@@ -191,47 +198,43 @@ impl Receiver<'_> {
     }
 
     /// What the end of the stream means for the command.
-    fn verdict(&self, outcome: Result<(), Cut>) -> Result<(), Failure> {
+    pub fn verdict(&self, outcome: Result<(), Cut>) -> Result<(), Failure> {
         if self.dropped > 0 {
             events::line(&format!("{} messages were lost in all", self.dropped));
         }
+        let what = format!("{} {}", self.doing, self.target);
         let missing = self.wanted.filter(|wanted| self.received < *wanted);
         match (outcome, missing) {
             (Err(Cut::Failed(failure)), _) => Err(failure),
             (Err(Cut::Stop(Stop::Signal)), _) => Err(run::interrupted()),
             (Err(Cut::Stop(Stop::NoReader)), _) => Ok(()),
-            (Err(Cut::Stop(Stop::Time)), Some(wanted)) => Err(Failure::new(
-                Exit::TimedOut,
-                format!(
-                    "receive from {}: time ran out after {} of {wanted} messages",
-                    self.target, self.received
-                ),
-            )
-            .hint("give it more with -W")),
-            (Err(Cut::Stop(Stop::Time)), None) if self.received == 0 => Err(Failure::new(
-                Exit::TimedOut,
-                format!("receive from {}: time ran out before a message came", self.target),
-            )
-            .hint("give it more with -W, or check the topic")),
-            (Ok(()), Some(wanted)) => Err(Failure::new(
-                Exit::Failed,
-                format!(
-                    "receive from {}: the stream ended after {} of {wanted} messages",
-                    self.target, self.received
-                ),
-            )),
-            _ => shown_all(self.printer, self.target),
+            (Err(Cut::Stop(Stop::Time)), Some(wanted)) => {
+                let text = format!("{what}: time ran out after {} of {wanted} messages", self.received);
+                Err(Failure::new(Exit::TimedOut, text).hint("give it more with -W"))
+            }
+            (Err(Cut::Stop(Stop::Time)), None) if self.received == 0 => {
+                Err(Failure::new(Exit::TimedOut, format!("{what}: time ran out before a message came"))
+                    .hint("give it more with -W, or check the topic"))
+            }
+            (Ok(()), Some(wanted)) => {
+                let text = format!("{what}: the stream ended after {} of {wanted} messages", self.received);
+                Err(Failure::new(Exit::Failed, text))
+            }
+            _ => self.shown_all(),
         }
     }
-}
 
-/// A template that failed on a message has hidden it.
-pub fn shown_all(printer: &Printer, target: &str) -> Result<(), Failure> {
-    match printer.unprintable() {
-        0 => Ok(()),
-        count => Err(Failure::new(
-            Exit::Failed,
-            format!("receive from {target}: --format failed on {count} messages, which were not shown"),
-        )),
+    /// A template that failed on a message has hidden it.
+    pub fn shown_all(&self) -> Result<(), Failure> {
+        match self.printer.unprintable() {
+            0 => Ok(()),
+            count => Err(Failure::new(
+                Exit::Failed,
+                format!(
+                    "{} {}: --format failed on {count} messages, which were not shown",
+                    self.doing, self.target
+                ),
+            )),
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use super::{escape, json, write_time};
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tracemq_plugin_api::sdk::{Event, EventKind};
 
 /// Which events are shown, and how.
@@ -17,11 +19,13 @@ pub struct Show {
 pub struct Shown {
     show: Show,
     connected: bool,
+    closing: Arc<AtomicBool>,
 }
 
 impl Shown {
-    pub fn new(show: Show) -> Shown {
-        Shown { show, connected: false }
+    /// `closing` is set when the host itself says goodbye.
+    pub fn new(show: Show, closing: Arc<AtomicBool>) -> Shown {
+        Shown { show, connected: false, closing }
     }
 
     pub fn event(&mut self, event: &Event) {
@@ -43,6 +47,7 @@ impl Shown {
             // That the first attempt went well is what the user expects; only after a loss is it news.
             EventKind::CONNECTED => !again,
             EventKind::SUBSCRIBED => true,
+            EventKind::DISCONNECTED => self.closing.load(Ordering::Relaxed),
             _ => false,
         };
         (self.show.verbose || !routine).then(|| text(event))
@@ -86,7 +91,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn show(verbose: bool, quiet: bool, json: bool) -> Shown {
-        Shown::new(Show { verbose, quiet, json })
+        Shown::new(Show { verbose, quiet, json }, Arc::default())
     }
 
     #[test]
@@ -98,6 +103,15 @@ mod tests {
         assert_eq!(shown.line_for(&lost).unwrap(), "reconnecting in 2 s: reset");
         assert_eq!(shown.line_for(&connected).unwrap(), "connected to x");
         assert_eq!(show(true, false, false).line_for(&connected).unwrap(), "connected to x");
+    }
+
+    #[test]
+    fn an_end_is_news_unless_it_is_our_own() {
+        let ended = Event::new(EventKind::DISCONNECTED, "disconnected: the server is shutting down");
+        let mut shown = show(false, false, false);
+        assert!(shown.line_for(&ended).is_some());
+        shown.closing.store(true, Ordering::Relaxed);
+        assert_eq!(shown.line_for(&ended), None);
     }
 
     #[test]
