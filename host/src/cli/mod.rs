@@ -6,6 +6,7 @@ mod completions;
 mod help;
 pub mod job;
 mod lines;
+mod list;
 mod outcomes;
 mod payload;
 mod pipeline;
@@ -13,7 +14,9 @@ mod plugin;
 mod prepare;
 mod profile;
 mod publish;
+mod request;
 mod run;
+mod serve;
 pub mod signals;
 mod subscribe;
 mod target;
@@ -40,6 +43,9 @@ struct Verb {
 const VERBS: &[Verb] = &[
     Verb { name: "pub", command: publish::command, run: publish::run },
     Verb { name: "sub", command: subscribe::command, run: subscribe::run },
+    Verb { name: "request", command: request::command, run: request::run },
+    Verb { name: "serve", command: serve::command, run: serve::run },
+    Verb { name: "list", command: list::command, run: list::run },
     Verb { name: "bench", command: bench::command, run: bench::run },
 ];
 
