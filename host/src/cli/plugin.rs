@@ -3,7 +3,7 @@
 use super::help::{self, Offer};
 use crate::failure::{Exit, Failure};
 use crate::options::Schema;
-use crate::output::{Sink, WriteError, escape, events};
+use crate::output::{Sink, escape, events};
 use crate::plugins::{Catalog, Entry, Trust};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
@@ -58,7 +58,8 @@ fn list(catalog: &Catalog, json: bool) -> Result<(), Failure> {
         let lines: String = catalog.entries().iter().map(|entry| format!("{}\n", summary(entry))).collect();
         return print(&lines);
     }
-    for warning in catalog.warnings() {
+    let refused: Vec<&str> = catalog.entries().iter().filter_map(Entry::refusal).collect();
+    for warning in catalog.warnings().iter().filter(|line| !refused.contains(&line.as_str())) {
         events::line(warning);
     }
     if catalog.entries().is_empty() {
@@ -82,7 +83,6 @@ fn list(catalog: &Catalog, json: bool) -> Result<(), Failure> {
         }
     }
     let mut text = if rows.len() > 1 { table(&rows) } else { String::new() };
-    let refused: Vec<&str> = catalog.entries().iter().filter_map(Entry::refusal).collect();
     if !refused.is_empty() {
         let gap = if text.is_empty() { "" } else { "\n" };
         text.push_str(&format!("{gap}Refused:\n"));
@@ -124,21 +124,24 @@ fn info(catalog: &mut Catalog, which: &str, json: bool) -> Result<(), Failure> {
         catalog.again(place);
     }
     let entry = &catalog.entries()[place];
-    let Some(plugin) = entry.descriptor() else {
-        if json {
-            print(&format!("{}\n", summary(entry)))?;
-        }
-        return Err(Failure::plugin(entry.refusal().unwrap_or_default()));
-    };
-    let sha256 = entry.digest().map_err(Failure::plugin)?;
+    let sha256 = entry.digest();
     if json {
         let mut whole = summary(entry);
-        whole["sha256"] = sha256.into();
-        whole["capabilities"] = json!(plugin.capabilities);
-        whole["topics"] = json!(plugin.topics);
-        whole["schemas"] = json!(plugin.schemas);
-        return print(&format!("{whole}\n"));
+        whole["sha256"] = json!(sha256.as_ref().ok());
+        if let Some(plugin) = entry.descriptor() {
+            whole["capabilities"] = json!(plugin.capabilities);
+            whole["topics"] = json!(plugin.topics);
+            whole["schemas"] = json!(plugin.schemas);
+        }
+        print(&format!("{whole}\n"))?;
     }
+    let Some(plugin) = entry.descriptor() else {
+        return Err(Failure::plugin(entry.refusal().unwrap_or_default()));
+    };
+    if json {
+        return Ok(());
+    }
+    let sha256 = sha256.map_err(Failure::plugin)?;
     print(&describe(entry, plugin, &sha256))
 }
 
@@ -265,13 +268,6 @@ fn find(catalog: &mut Catalog, which: &str) -> Result<usize, Failure> {
     catalog.place_of_id(which).ok_or_else(|| catalog.unknown(which))
 }
 
-/// Data goes to stdout; a reader that has gone away ends the command quietly.
 fn print(text: &str) -> Result<(), Failure> {
-    match Sink::stdout().write_all(text.as_bytes()) {
-        Ok(()) | Err(WriteError::Closed) => Ok(()),
-        Err(WriteError::Interrupted) => Err(Failure::new(Exit::Interrupted, "")),
-        Err(WriteError::Failed(error)) => {
-            Err(Failure::new(Exit::Failed, format!("stdout can't be written to: {error}")))
-        }
-    }
+    super::print(&mut Sink::stdout(), text.as_bytes())
 }

@@ -81,7 +81,7 @@ impl Catalog {
             }
         };
         for path in files {
-            examined.push(examine(&path, &origin, &mut self.cache, &self.store));
+            examined.push(examine(&path, &origin, &self.cache, &self.store));
         }
     }
 
@@ -227,7 +227,8 @@ impl Catalog {
     pub fn place_of_path(&mut self, path: &Path) -> usize {
         let real = real(path);
         self.entries.iter().position(|entry| entry.real() == real).unwrap_or_else(|| {
-            let entry = Self::look_at(&mut self.cache, &self.store, path, &Origin::default());
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+            let entry = Self::look_at(&mut self.cache, &self.store, &path, &Origin::default());
             self.entries.push(entry);
             self.entries.len() - 1
         })

@@ -9,7 +9,8 @@ use tracemq_plugin_api::sdk::{Descriptor, Verb};
 /// Ids and schemes that would be taken for something else where a target stands: `env:NAME`, `file:PATH`.
 const RESERVED: &[&str] = &["cmd", "env", "file", "help", "tracemq", "vault"];
 
-/// The host's own flags, which stand beside a plugin's in every command.
+/// The host's own flags, which stand beside a plugin's. Those of `bench` alone are not among them: in `bench` they hide a
+/// plugin's option of the same name, everywhere else it works.
 pub const HOST_FLAGS: &[&str] = &[
     "count",
     "empty",
