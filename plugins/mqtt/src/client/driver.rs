@@ -26,6 +26,9 @@ use crate::wire::{Frames, Reason};
 /// The wait before the first attempt to reconnect, doubled up to the second.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// A connection that lived so long, or brought a message through, was a good one: the wait starts anew after it. A server
+/// that accepts and closes at once is not asked four times a second for ever.
+const GOOD_LIFE: Duration = Duration::from_secs(5);
 
 pub(super) struct Driver {
     dial: Dial,
@@ -41,6 +44,9 @@ pub(super) struct Driver {
     link: Option<Link>,
     keep_alive: KeepAlive,
     paused: bool,
+    wait: Duration,
+    /// Messages of ours that got an outcome.
+    settled: u64,
 }
 
 /// Why serving a link ended.
@@ -94,6 +100,8 @@ impl Driver {
                         token: 0,
                         link: Some(link),
                         paused: false,
+                        wait: FIRST_WAIT,
+                        settled: 0,
                     };
                     driver.say_connected(&accepted);
                     return Ok((driver, facts));
@@ -111,9 +119,13 @@ impl Driver {
         loop {
             let end = match self.link.take() {
                 Some(mut link) => {
+                    let (since, before) = (Instant::now(), self.progress());
                     let end = self.serve(&mut link, &mut commands).await;
                     self.session.connection_lost();
                     self.settle_notices();
+                    if self.progress() != before || since.elapsed() >= GOOD_LIFE {
+                        self.wait = FIRST_WAIT;
+                    }
                     end
                 }
                 None => match self.reconnect(&mut commands).await {
@@ -138,6 +150,11 @@ impl Driver {
                 End::Dropped => return,
             }
         }
+    }
+
+    /// Grows with each message that went through, in either direction.
+    fn progress(&self) -> u64 {
+        self.session.delivered() + self.settled
     }
 
     /// Serves one connection until it ends.
@@ -166,6 +183,17 @@ impl Driver {
         commands: &mut mpsc::Receiver<Command>,
     ) -> Result<ControlFlow<End>, End> {
         let now = Instant::now();
+        // A server that never stops sending must keep neither pings nor commands from their turn: the select below
+        // prefers the link.
+        if self.keep_alive.next(self.paused).is_some_and(|alarm| alarm <= now) {
+            self.ping(link, now)?;
+        }
+        if self.publishing.has_room()
+            && let Ok(command) = commands.try_recv()
+            && let ControlFlow::Break(end) = self.obey(Some(command))
+        {
+            return Ok(ControlFlow::Break(end));
+        }
         self.prepare_output(link, now)?;
         let reading = self.sinks.has_room();
         if reading && self.parse(link).await? {
@@ -193,16 +221,23 @@ impl Driver {
                 self.drop_closed();
             }
             command = commands.recv(), if self.publishing.has_room() => return Ok(self.obey(command)),
-            () = sleep_until(alarm) => match self.keep_alive.due(Instant::now(), self.paused) {
-                Due::Nothing => {}
-                Due::Ping => self.session.ping(&mut link.output),
-                Due::Dead => {
-                    let text = format!("{} does not answer pings", self.dial.endpoint.shown());
-                    return Err(End::Lost(Error::new(ErrorKind::CLOSED, text).temporary()));
-                }
-            },
+            // The turn that follows asks what is due.
+            () = sleep_until(alarm) => {}
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Asks whether the server is to be pinged, or given up.
+    fn ping(&mut self, link: &mut Link, now: Instant) -> Result<(), End> {
+        match self.keep_alive.due(now, self.paused) {
+            Due::Nothing => {}
+            Due::Ping => self.session.ping(&mut link.output),
+            Due::Dead => {
+                let text = format!("{} does not answer pings", self.dial.endpoint.shown());
+                return Err(End::Lost(Error::new(ErrorKind::CLOSED, text).temporary()));
+            }
+        }
+        Ok(())
     }
 
     /// Fills the write buffer with all that may leave now, after it was made durable.
@@ -335,7 +370,10 @@ impl Driver {
     fn settle_notices(&mut self) {
         for notice in self.session.notices() {
             match notice {
-                Notice::Published { token, outcome } => self.publishing.settle(token, outcome),
+                Notice::Published { token, outcome } => {
+                    self.settled += 1;
+                    self.publishing.settle(token, outcome);
+                }
                 Notice::Subscribed { token, results, text } => {
                     self.subscribed(token, &results, text.as_deref())
                 }
@@ -396,9 +434,9 @@ impl Driver {
 
     /// Waits and connects until it succeeds.
     async fn reconnect(&mut self, commands: &mut mpsc::Receiver<Command>) -> Result<Accepted, End> {
-        let mut wait = FIRST_WAIT;
         loop {
-            self.wait(jittered(wait), commands).await?;
+            self.wait(jittered(self.wait), commands).await?;
+            self.wait = (self.wait * 2).min(LONGEST_WAIT);
             let auth = self.auth.as_mut().filter(|_| self.session.version().is_v5());
             match self.dial.connect(&mut self.session, auth).await {
                 Ok((link, accepted)) => {
@@ -410,8 +448,7 @@ impl Driver {
                 }
                 Err(Refused { error, temporary: false, .. }) => return Err(End::Final(error)),
                 Err(Refused { error, .. }) => {
-                    wait = (wait * 2).min(LONGEST_WAIT);
-                    let text = format!("{error}; next attempt in {:.1} s", wait.as_secs_f32());
+                    let text = format!("{error}; next attempt in {:.1} s", self.wait.as_secs_f32());
                     self.events.emit(Event::new(EventKind::RECONNECTING, text));
                 }
             }
