@@ -103,12 +103,23 @@ fn heading(group: &str) -> String {
     format!("{} options", title.replace(['_', '-'], " "))
 }
 
-fn value_name(spec: &Spec) -> &'static str {
+/// The longest list of choices that stands in the place of a value.
+const SHORT: usize = 32;
+
+fn value_name(spec: &Spec) -> String {
     match &spec.kind {
-        _ if spec.file.is_some() => "FILE",
-        Kind::List(item) => kind_name(item),
-        kind => kind_name(kind),
+        _ if spec.file.is_some() => "FILE".into(),
+        Kind::Choice(_) => short_choices(spec).unwrap_or_else(|| kind_name(&spec.kind).into()),
+        Kind::List(item) => kind_name(item).into(),
+        kind => kind_name(kind).into(),
     }
+}
+
+/// `a|b|c`, if that is short.
+fn short_choices(spec: &Spec) -> Option<String> {
+    let Kind::Choice(choices) = &spec.kind else { return None };
+    let line = choices.iter().map(|choice| plain(&choice.value)).collect::<Vec<_>>().join("|");
+    (line.len() <= SHORT).then_some(line)
 }
 
 fn kind_name(kind: &Kind) -> &'static str {
@@ -133,6 +144,7 @@ fn help(spec: &Spec) -> (String, Option<String>) {
         _ => &[],
     };
     match &spec.kind {
+        Kind::Choice(_) if short_choices(spec).is_some() => {}
         Kind::Choice(_) => {
             facts.push(choices.iter().map(|choice| plain(&choice.value)).collect::<Vec<_>>().join(", "));
         }
@@ -170,7 +182,8 @@ fn help(spec: &Spec) -> (String, Option<String>) {
     let explained: Vec<String> = explained
         .map(|choice| format!("- {}: {}", plain(&choice.value), choice.help.replace('\n', " ")))
         .collect();
-    let long = (!explained.is_empty()).then(|| format!("{text}\n{}", explained.join("\n")));
+    let long =
+        (!explained.is_empty()).then(|| format!("{text}\n{}", explained.join("\n")).trim_start().to_owned());
     (text.trim_start().to_owned(), long)
 }
 
@@ -193,7 +206,13 @@ mod tests {
             spec(json!({"type": "string", "x-secret": true, "default": "hunter2", "title": "Password"}));
         assert_eq!(help(&secret).0, "Password [env:NAME or file:PATH keeps it out of ps]");
         let choice = spec(json!({"oneOf": [{"const": "a", "description": "the first"}, {"const": "b"}]}));
-        assert_eq!(help(&choice), ("[a, b]".into(), Some(" [a, b]\n- a: the first".into())));
+        assert_eq!(
+            (value_name(&choice), help(&choice)),
+            ("a|b".into(), (String::new(), Some("- a: the first".into())))
+        );
+        let many = spec(json!({"enum": (0..20).map(|number| number.to_string()).collect::<Vec<_>>()}));
+        assert_eq!(value_name(&many), "CHOICE");
+        assert!(help(&many).0.starts_with("[0, 1, 2"), "{}", help(&many).0);
     }
 
     #[test]

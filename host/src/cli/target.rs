@@ -188,7 +188,15 @@ pub fn find(
             return Some((text, action));
         }
     }
-    pick(&union)
+    let found = pick(&union);
+    if found.as_ref().is_some_and(|(text, action)| Target::read(text, *action, catalog).is_ok()) {
+        return found;
+    }
+    // An unknown flag may have led astray. If there is a URL that some plugin knows, that plugin will name the flag.
+    let known = |text: &str| url::scheme_of(text).is_some_and(|scheme| catalog.by_scheme(&scheme).is_some());
+    let places = union.positionals(words);
+    let url = places.iter().filter_map(|place| words[*place].to_str()).find(|text| known(text));
+    url.and_then(|url| Some((url.to_owned(), found.as_ref()?.1))).or(found)
 }
 
 /// All flags of a plugin, in whatever command, and whether they take the next word for a value.

@@ -15,28 +15,39 @@ pub fn parse(
     path: &str,
     plugin: Option<&str>,
 ) -> Result<ArgMatches, Failure> {
-    let known: Vec<String> = longs(&command, path);
+    let (known, commands) = (longs(&command, path), names(&command, path));
     command.try_get_matches_from(argv).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // With stdout gone there is nobody left to tell.
             let _ = error.print();
             Failure::new(Exit::Done, "")
         }
-        _ => failure(&error, &known, path, plugin),
+        _ => failure(&error, &known, &commands, path, plugin),
     })
+}
+
+fn at<'a>(command: &'a Command, path: &str) -> &'a Command {
+    path.split_whitespace().fold(command, |command, name| command.find_subcommand(name).unwrap_or(command))
+}
+
+/// The subcommands of the one at `path`.
+fn names(command: &Command, path: &str) -> Vec<String> {
+    at(command, path).get_subcommands().map(|command| command.get_name().to_owned()).collect()
 }
 
 /// The long flags of the subcommand at `path`.
 fn longs(command: &Command, path: &str) -> Vec<String> {
-    let mut at = command;
-    for name in path.split_whitespace() {
-        at = at.find_subcommand(name).unwrap_or(at);
-    }
-    let args = at.get_arguments().chain(command.get_arguments());
+    let args = at(command, path).get_arguments().chain(command.get_arguments());
     args.filter_map(|arg| arg.get_long().map(|name| format!("--{name}"))).collect()
 }
 
-fn failure(error: &clap::Error, known: &[String], path: &str, plugin: Option<&str>) -> Failure {
+fn failure(
+    error: &clap::Error,
+    known: &[String],
+    commands: &[String],
+    path: &str,
+    plugin: Option<&str>,
+) -> Failure {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
@@ -48,16 +59,22 @@ fn failure(error: &clap::Error, known: &[String], path: &str, plugin: Option<&st
     let argument = argument.split_once('=').map_or(argument.as_str(), |(name, _)| name);
     let (text, meant) = match error.kind() {
         ErrorKind::UnknownArgument if argument.starts_with('-') => {
-            let who = plugin.map_or_else(String::new, |plugin| format!(" with {plugin}"));
+            let who = match plugin {
+                Some(plugin) => format!("neither `{name}` nor {plugin} has an option {argument}"),
+                None => format!("`{name}` has no option {argument}"),
+            };
             let meant = nearest(argument, known.iter().map(String::as_str)).map(str::to_owned);
-            (format!("{name}{who} has no option {argument}"), meant)
+            (who, meant)
         }
-        ErrorKind::UnknownArgument => (format!("{name} does not know what to do with {argument:?}"), None),
+        ErrorKind::UnknownArgument => {
+            (format!("`{name}` takes nothing more, but there is {argument:?}"), None)
+        }
         ErrorKind::InvalidSubcommand => {
             let given = context(ContextKind::InvalidSubcommand).unwrap_or_default();
-            (format!("{name} has no command {given:?}"), context(ContextKind::SuggestedSubcommand))
+            let meant = nearest(&given, commands.iter().map(String::as_str)).map(str::to_owned);
+            (format!("there is no command `{name} {given}`"), meant)
         }
-        ErrorKind::MissingSubcommand => (format!("{name} needs a command"), None),
+        ErrorKind::MissingSubcommand => (format!("`{name}` needs a command"), None),
         ErrorKind::MissingRequiredArgument => (format!("{argument} is missing"), None),
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let value = context(ContextKind::InvalidValue).unwrap_or_default();
@@ -88,9 +105,9 @@ fn failure(error: &clap::Error, known: &[String], path: &str, plugin: Option<&st
             (line.trim_start_matches("error: ").to_owned(), None)
         }
     };
-    let meant = meant.map_or_else(String::new, |meant| format!("did you mean {meant}? "));
-    let target = if plugin.is_some() || path.is_empty() || path.contains(' ') { "" } else { " TARGET" };
-    Failure::usage(text).hint(format!("{meant}See `{name}{target} --help`"))
+    let meant = meant.map_or_else(|| "see".to_owned(), |meant| format!("did you mean {meant}? See"));
+    let target = if super::verb(path).is_some() { " TARGET" } else { "" };
+    Failure::usage(text).hint(format!("{meant} `{name}{target} --help`"))
 }
 
 #[cfg(test)]
@@ -100,18 +117,19 @@ mod tests {
 
     fn error(line: &str) -> Failure {
         let argv: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
-        parse(args::root(), &argv, argv.get(1).and_then(|word| word.to_str()).unwrap_or(""), None)
-            .unwrap_err()
+        let path = argv[1].to_str().filter(|name| args::root().find_subcommand(name).is_some());
+        parse(args::root(), &argv, path.unwrap_or_default(), None).unwrap_err()
     }
 
     #[test]
     fn slips_are_named_in_one_line_with_a_way_out() {
         for (line, text, hint) in [
-            ("tracemq profile lsit", "has no command \"lsit\"", "did you mean list?"),
+            ("tracemq sbu x://h", "no command `tracemq sbu`", "did you mean sub?"),
+            ("tracemq profile lsit", "no command `tracemq profile lsit`", "did you mean list?"),
             ("tracemq completions tcsh", "tcsh is not allowed", "tracemq completions"),
             ("tracemq completions", "<SHELL> is missing", "--help"),
             ("tracemq completions bash --verbos", "has no option --verbos", "did you mean --verbose?"),
-            ("tracemq completions bash zsh", "does not know what to do with \"zsh\"", "--help"),
+            ("tracemq completions bash zsh", "takes nothing more, but there is \"zsh\"", "--help"),
             ("tracemq completions bash --plugin-dri=secret", "has no option --plugin-dri", "--plugin-dir?"),
         ] {
             let failure = error(line);
