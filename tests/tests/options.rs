@@ -85,7 +85,7 @@ fn without_arguments_and_with_a_slip() {
     assert!(run(&tracemq, "--version").expect(0).text().starts_with("tracemq "));
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         assert!(
-            run(&tracemq, &format!("completions {shell}")).expect(0).text().contains("subscribe"),
+            run(&tracemq, &format!("completions {shell}")).expect(0).text().contains("request"),
             "{shell}"
         );
     }

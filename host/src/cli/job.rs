@@ -8,7 +8,6 @@
 use crate::plugins::Plugin;
 use crate::session::Context;
 use serde_json::{Map, Value};
-use tracemq_plugin_api::sdk::Verb;
 
 /// What every command may be told.
 #[derive(Clone, Debug, Default)]
@@ -23,8 +22,6 @@ pub struct Global {
 /// and a profile's guard has been obeyed.
 pub struct Job {
     pub global: Global,
-    /// For `bench` that of its mode; [`Verb::Publish`] for `bench echo`.
-    pub verb: Verb,
     pub plugin: Plugin,
     /// The target as it may be shown: a profile's name, a protocol's name, or the URL without its password.
     pub target: String,

@@ -162,7 +162,6 @@ pub fn job(catalog: &mut Catalog, argv: &[OsString], name: &str, words: &[OsStri
     };
     Ok(Job {
         global: global(&matches),
-        verb,
         plugin,
         target: target.shown,
         connection,

@@ -12,6 +12,6 @@ mod value;
 
 pub use merge::{Credentials, Given, merge};
 pub use near::nearest;
-pub use schema::{Choice, FileUse, Kind, Schema, Spec};
+pub use schema::{FileUse, Kind, Schema, Spec};
 pub use secret::{MASK, Reference, is_reference};
 pub use value::plain;

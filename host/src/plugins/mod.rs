@@ -17,6 +17,7 @@ mod search;
 mod trust;
 
 pub use catalog::{Catalog, Question};
+#[cfg(test)]
 pub use descriptor::HOST_FLAGS;
 pub use entry::Entry;
 pub use probe::run_if_asked;
