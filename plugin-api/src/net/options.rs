@@ -110,7 +110,7 @@ impl fmt::Debug for TlsOptions {
 pub struct ProxyOptions {
     /// Proxy to connect through: socks5://[USER:PASSWORD@]HOST:PORT (the proxy looks names up; socks5h:// is the same) or http://[USER:PASSWORD@]HOST:PORT (CONNECT)
     #[schemars(title = "Proxy", extend(
-        "x-secret" = true, "x-group" = "proxy", "x-order" = 560,
+        "x-secret" = true, "x-type" = "url", "x-group" = "proxy", "x-order" = 560,
         "x-title-fr" = "Proxy",
         "x-help-fr" = "Proxy à traverser : socks5://[UTILISATEUR:MOT-DE-PASSE@]HÔTE:PORT (c'est lui qui résout les noms ; socks5h:// de même) ou http://[UTILISATEUR:MOT-DE-PASSE@]HÔTE:PORT (CONNECT)"
     ))]
