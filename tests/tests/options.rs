@@ -56,6 +56,7 @@ fn a_wrong_value_is_refused_before_anything_is_opened() {
     ] {
         run(&tracemq, &format!("pub {NOWHERE} t x {flags}")).expect_failure(2, parts);
     }
+    run(&tracemq, &format!("pub --sign true {NOWHERE} t")).expect_failure(2, &["\"true\"", "--flag=true"]);
     // Before the target, an unknown flag is still what is told of.
     run(&tracemq, &format!("pub --levle low {NOWHERE} t x")).expect_failure(2, &["--levle", "--level?"]);
 }
@@ -81,6 +82,7 @@ fn without_arguments_and_with_a_slip() {
     let done = tracemq.cmd::<_, &str>([]).finish().expect(2);
     assert!(done.stdout.is_empty() && done.stderr.contains("Usage: tracemq"), "{done:?}");
     run(&tracemq, "sbu x://h").expect_failure(2, &["tracemq sbu", "did you mean sub?"]);
+    assert!(run(&tracemq, "help sub").expect(0).text().contains("--count"));
     run(&tracemq, "sub").expect_failure(2, &["<TARGET> is missing"]);
     assert!(run(&tracemq, "--version").expect(0).text().starts_with("tracemq "));
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

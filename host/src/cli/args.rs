@@ -97,7 +97,6 @@ pub fn root() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("Look into, feed and imitate messaging systems")
         .subcommand_required(true)
-        .disable_help_subcommand(true)
         .args(global())
         .subcommands(super::verbs().iter().map(|verb| (verb.command)()))
         .subcommand(super::profile::command())

@@ -59,6 +59,14 @@ pub fn parse<'a>(
         .iter()
         .fold(&matches, |matches, name| matches.subcommand_matches(name).unwrap_or(matches))
         .clone();
+    let taken = matches.get_one::<String>("target").map(String::as_str).unwrap_or_default();
+    if taken != text {
+        let failure = Failure::usage(format!("{taken:?} stands where TARGET is expected"));
+        return Err(match taken {
+            "true" | "false" => failure.hint(format!("a switch takes its value as in --flag={taken}")),
+            _ => failure.hint("write what belongs to a flag as in --flag=VALUE"),
+        });
+    }
     logging::start(&global(&matches));
     for warning in &warnings {
         log::warn!("{warning}");
@@ -194,11 +202,8 @@ fn values(
     }
     let empty = Profile::default();
     let profile = target.profile.as_ref().unwrap_or(&empty);
-    let mut of = |schema: &Schema, table: &Table, own: bool| {
-        // A name that verb and connection share is the verb's flag.
-        let others = [&offer.publish, &offer.request, &offer.subscribe, &offer.serve];
-        let shadowed = |name: &str| !own && others.iter().any(|schema| schema.get(name).is_some());
-        let flags = flags.iter().filter(|(name, _)| schema.get(name).is_some() && !shadowed(name));
+    let mut of = |schema: &Schema, table: &Table| {
+        let flags = flags.iter().filter(|(name, _)| schema.get(name).is_some());
         let given = Given {
             flags: flags.map(|(name, texts)| (name.clone(), texts.clone())).collect(),
             credentials: target
@@ -210,17 +215,15 @@ fn values(
         };
         merge(schema, &given, warnings).map_err(Failure::usage)
     };
-    let connection = of(&offer.connection, &profile.connection, false)?;
+    let connection = of(&offer.connection, &profile.connection)?;
     let (options, subscribe) = match action {
-        Action::Publish | Action::BenchPublish => (of(&offer.publish, &profile.publish, true)?, Map::new()),
+        Action::Publish | Action::BenchPublish => (of(&offer.publish, &profile.publish)?, Map::new()),
         Action::BenchEcho => {
-            (of(&offer.publish, &profile.publish, true)?, of(&offer.subscribe, &profile.subscribe, true)?)
+            (of(&offer.publish, &profile.publish)?, of(&offer.subscribe, &profile.subscribe)?)
         }
-        Action::Request => (of(&offer.request, &profile.publish, true)?, Map::new()),
-        Action::Subscribe | Action::BenchSubscribe => {
-            (of(&offer.subscribe, &profile.subscribe, true)?, Map::new())
-        }
-        Action::Serve | Action::ServeProfile => (of(&offer.serve, &profile.serve, true)?, Map::new()),
+        Action::Request => (of(&offer.request, &profile.publish)?, Map::new()),
+        Action::Subscribe | Action::BenchSubscribe => (of(&offer.subscribe, &profile.subscribe)?, Map::new()),
+        Action::Serve | Action::ServeProfile => (of(&offer.serve, &profile.serve)?, Map::new()),
         Action::List | Action::Profile => (Map::new(), Map::new()),
     };
     Ok((connection, options, subscribe))

@@ -82,7 +82,10 @@ fn failure(
             let why = allowed.or_else(|| std::error::Error::source(error).map(ToString::to_string));
             let option = argument.split_whitespace().next().unwrap_or(argument);
             match (value.as_str(), why) {
-                ("", None) => (format!("{option} needs a value"), None),
+                ("", None) => (
+                    format!("{option} needs a value; one that begins with - is written {option}=VALUE"),
+                    None,
+                ),
                 ("", Some(why)) => (format!("{option}: a value is missing ({why})"), None),
                 (value, why) => {
                     let why = why.map_or_else(String::new, |why| format!(" ({why})"));
