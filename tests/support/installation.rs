@@ -40,7 +40,7 @@ impl Installation {
 }
 
 /// The target folder that cargo uses for this workspace.
-fn target_folder() -> PathBuf {
+pub(crate) fn target_folder() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ stands in the workspace");
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), |folder| workspace.join(folder))
 }
