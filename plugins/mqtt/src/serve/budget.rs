@@ -99,7 +99,10 @@ mod tests {
         assert!(!budget.room(Duration::from_millis(10)).await);
         drop(first);
         assert!(!budget.room(Duration::from_millis(10)).await, "a slice keeps the whole payload alive");
-        let waiting = { let budget = Arc::clone(&budget); tokio::spawn(async move { budget.room(Duration::from_secs(5)).await }) };
+        let waiting = {
+            let budget = Arc::clone(&budget);
+            tokio::spawn(async move { budget.room(Duration::from_secs(5)).await })
+        };
         tokio::task::yield_now().await;
         drop(copy);
         assert!(waiting.await.expect("no panic"));

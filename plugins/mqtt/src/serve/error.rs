@@ -1,13 +1,16 @@
 //! What can go wrong when a broker is started or used. Each text says what, where, why and what helps.
 
 use std::io;
-use std::path::PathBuf;
+
+use tracemq_plugin_api::net::NetError;
 
 /// Why a broker could not be started, or could not take a message.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
     /// The text is no `ADDR:PORT`, or names no address of this machine.
-    #[error("cannot use \"{text}\" as a listening address: {reason}; write ADDR:PORT, for instance 127.0.0.1:1883 (port 0 takes any free one)")]
+    #[error(
+        "cannot use \"{text}\" as a listening address: {reason}; write ADDR:PORT, for instance 127.0.0.1:1883 (port 0 takes any free one)"
+    )]
     Address {
         /// The text as it was given.
         text: String,
@@ -23,13 +26,8 @@ pub enum BrokerError {
         reason: String,
     },
     /// A certificate, key or CA file cannot be used.
-    #[error("cannot use the TLS file {}: {reason}", path.display())]
-    Tls {
-        /// The file in question.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    #[error(transparent)]
+    Tls(#[from] NetError),
     /// An option has a value that cannot work.
     #[error("{option}: {reason}")]
     Option {

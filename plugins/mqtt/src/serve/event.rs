@@ -46,13 +46,6 @@ pub enum BrokerEvent {
         /// The granted QoS.
         qos: u8,
     },
-    /// A client unsubscribed.
-    Unsubscribed {
-        /// The client identifier.
-        client: Text,
-        /// The topic filter.
-        filter: Text,
-    },
     /// Something was refused: a connection, a subscription or a message.
     Refused {
         /// The client identifier, if it came that far.

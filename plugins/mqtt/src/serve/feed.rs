@@ -46,7 +46,9 @@ impl<T> Feed<T> {
             let mut state = self.lock();
             state.items.push_back((item, bytes));
             state.bytes += bytes;
-            while state.items.len() > self.max_items || (state.bytes > self.max_bytes && state.items.len() > 1) {
+            while state.items.len() > self.max_items
+                || (state.bytes > self.max_bytes && state.items.len() > 1)
+            {
                 if let Some((_, dropped)) = state.items.pop_front() {
                     state.bytes -= dropped;
                     state.lost += 1;
@@ -109,7 +111,11 @@ mod tests {
         feed.push(11, 60);
         assert_eq!(feed.next(9).await, Some(Batch { items: vec![11], lost: 1 }), "bounded by weight too");
         feed.push(12, 1000);
-        assert_eq!(feed.next(9).await, Some(Batch { items: vec![12], lost: 0 }), "a heavy entry still passes alone");
+        assert_eq!(
+            feed.next(9).await,
+            Some(Batch { items: vec![12], lost: 0 }),
+            "a heavy entry still passes alone"
+        );
     }
 
     #[tokio::test]

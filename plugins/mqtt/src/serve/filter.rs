@@ -1,59 +1,32 @@
 //! Topic names and topic filters (MQTT 5.0 section 4.7), as far as the broker itself must judge them:
 //! the deny lists, and names that a client may not publish to.
 
+use crate::wire::{Version, topic};
+
 /// Most levels a topic may have. The library's topic tree recurses once per level, so that a name of
 /// 65,535 slashes would exhaust the stack of the whole process; 128 is far beyond what is used in practice.
-pub const MAX_LEVELS: usize = 128;
+pub(super) const MAX_LEVELS: usize = 128;
 
-/// Longest topic in bytes: the length field on the wire has two bytes.
-pub const MAX_TOPIC_BYTES: usize = 65_535;
-
-/// Says why `topic` cannot be published to, if so.
-pub fn topic_fault(topic: &str) -> Option<&'static str> {
-    if topic.is_empty() {
-        Some("a topic name has at least one character")
-    } else if topic.len() > MAX_TOPIC_BYTES {
-        Some("a topic name has at most 65535 bytes")
-    } else if topic.contains(['+', '#']) {
-        Some("a topic name contains no wildcards (+, #)")
-    } else if topic.contains('\0') {
-        Some("a topic name contains no NUL character")
-    } else if too_deep(topic) {
-        Some("this broker takes at most 128 topic levels")
-    } else {
-        None
-    }
+/// Says why a client may not publish to `topic`, if so.
+pub(super) fn topic_fault(name: &str) -> Option<String> {
+    topic::check_topic(name).err().map(|error| error.to_string()).or_else(|| too_deep(name))
 }
 
-/// Says why `filter` cannot be subscribed to, if so.
-pub fn filter_fault(filter: &str) -> Option<&'static str> {
-    if filter.is_empty() {
-        return Some("a topic filter has at least one character");
-    }
-    if filter.len() > MAX_TOPIC_BYTES {
-        return Some("a topic filter has at most 65535 bytes");
-    }
-    if too_deep(filter) {
-        return Some("this broker takes at most 128 topic levels");
-    }
-    let mut levels = filter.split('/').peekable();
-    while let Some(level) = levels.next() {
-        if level.contains('#') && (level != "#" || levels.peek().is_some()) {
-            return Some("# stands alone and is the last level");
-        }
-        if level.contains('+') && level != "+" {
-            return Some("+ stands alone in its level");
-        }
-    }
-    None
+/// Says why `filter` is no topic filter, if so.
+pub(super) fn filter_fault(filter: &str) -> Option<String> {
+    topic::check_filter(filter, Version::V311)
+        .err()
+        .map(|error| error.to_string())
+        .or_else(|| too_deep(filter))
 }
 
-fn too_deep(topic: &str) -> bool {
-    topic.bytes().filter(|byte| *byte == b'/').count() >= MAX_LEVELS
+fn too_deep(name: &str) -> Option<String> {
+    let levels = name.split('/').count();
+    (levels > MAX_LEVELS).then(|| format!("it has {levels} levels, this broker takes at most {MAX_LEVELS}"))
 }
 
 /// Whether everything that `inner` (a topic name or a filter) matches is also matched by `outer`.
-pub fn covers(outer: &str, inner: &str) -> bool {
+pub(super) fn covers(outer: &str, inner: &str) -> bool {
     let mut outer_levels = outer.split('/');
     let mut inner_levels = inner.split('/');
     let mut first = true;

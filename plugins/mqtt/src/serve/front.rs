@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
-use tokio_rustls::TlsAcceptor;
+use tracemq_plugin_api::net::TlsAcceptor;
 
 use super::event::BrokerEvent;
 use super::hooks::House;
@@ -28,6 +28,8 @@ const BUFFER: usize = 16 * 1024;
 const GOODBYE_PATIENCE: Duration = Duration::from_millis(500);
 /// How long the library has to finish after the client closed.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a client that was told a reason may go on sending into the void.
+const LINGER: Duration = Duration::from_secs(2);
 /// Pause after a failed accept, which mostly means that file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -132,7 +134,10 @@ impl Front {
             Err(_) => Err("the handshake took too long".to_owned()),
         };
         match result {
-            Ok((from, to)) => self.relay(from, to, peer, transport, deadline).await,
+            Ok(stream) => {
+                let (from, to) = tokio::io::split(stream);
+                self.relay(from, to, peer, transport, deadline).await
+            }
             Err(reason) => {
                 self.refuse(peer, format!("WebSocket: {reason}"));
                 Err(io::Error::other(reason))
@@ -165,9 +170,7 @@ impl Front {
             self.carry(from, to, inner, &link, deadline).await
         }
         .await;
-        if !link.accepted() {
-            log::debug!("{peer} left before its CONNECT was accepted");
-        }
+        link.left(DRAIN_PATIENCE).await;
         links.close(token);
         result
     }
@@ -189,63 +192,89 @@ impl Front {
         {
             let mut down = pin!(copy(&mut inner_from, &mut to));
             let mut up = pin!(async {
-                let result = copy(&mut from, &mut inner_to).await;
-                inner_to.shutdown().await.and(result)
+                let end = copy(&mut from, &mut inner_to).await;
+                // An error means that the library closed already.
+                let _ = inner_to.shutdown().await;
+                end
             });
             let mut limit = pin!(sleep_until(deadline));
-            let mut waiting = true;
+            let (mut up_ended, mut limited) = (false, true);
             loop {
                 tokio::select! {
-                    result = &mut down => {
-                        result?;
-                        break;
-                    }
-                    result = &mut up, if !client_closed => {
-                        if let Err(error) = result {
-                            log::debug!("connection from {}: {error}", link.peer);
+                    end = &mut down => match end {
+                        // A reset is an end too: the library may close with bytes of the client unread.
+                        End::Source(_) => break,
+                        End::Sink(error) => return Err(error),
+                    },
+                    end = &mut up, if !up_ended => {
+                        up_ended = true;
+                        if let End::Source(result) = end {
+                            if let Err(error) = result {
+                                log::debug!("connection from {}: {error}", link.peer);
+                            }
+                            client_closed = true;
+                            link.client_closed();
                         }
-                        client_closed = true;
-                        waiting = true;
+                        limited = true;
                         limit.as_mut().reset(Instant::now() + DRAIN_PATIENCE);
                     }
-                    () = &mut limit, if waiting => {
-                        if client_closed {
+                    () = &mut limit, if limited => {
+                        if up_ended {
                             return Ok(());
                         }
                         if !link.accepted() {
                             self.refuse(link.peer, "no CONNECT arrived in time".to_owned());
                             return Ok(());
                         }
-                        waiting = false;
+                        limited = false;
                     }
                 }
             }
         }
-        if !client_closed {
-            if let Some(code) = link.goodbye(GOODBYE_PATIENCE).await {
-                // DISCONNECT with a reason code and no properties (section 3.14).
-                timeout(GOODBYE_PATIENCE, to.write_all(&[0xE0, 1, code])).await??;
-            }
-            timeout(GOODBYE_PATIENCE, to.shutdown()).await??;
+        if client_closed {
+            return Ok(());
+        }
+        let reason = link.goodbye(GOODBYE_PATIENCE).await;
+        if let Some(code) = reason {
+            // DISCONNECT with a reason code and no properties (section 3.14).
+            timeout(GOODBYE_PATIENCE, to.write_all(&[0xE0, 1, code])).await??;
+        }
+        timeout(GOODBYE_PATIENCE, to.shutdown()).await??;
+        if reason.is_some() {
+            // Closing while the client still sends would reset the connection, and the reason with it.
+            let _ = timeout(LINGER, copy(&mut from, &mut tokio::io::sink())).await;
         }
         Ok(())
     }
 }
 
-/// Copies until the end of `from`. Each read is flushed at once: what a TLS or WebSocket layer holds back
-/// would be latency.
-async fn copy<R, W>(from: &mut R, to: &mut W) -> io::Result<()>
+/// Which side ended a copy.
+enum End {
+    /// Nothing more can be read: the end, or an error.
+    Source(io::Result<()>),
+    /// Nothing more can be written.
+    Sink(io::Error),
+}
+
+/// Copies until one side ends. Each read is flushed at once: what a TLS or WebSocket layer holds back would be
+/// latency.
+async fn copy<R, W>(from: &mut R, to: &mut W) -> End
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let mut buffer = vec![0; BUFFER];
     loop {
-        let count = from.read(&mut buffer).await?;
-        if count == 0 {
-            return Ok(());
+        let count = match from.read(&mut buffer).await {
+            Ok(0) => return End::Source(Ok(())),
+            Ok(count) => count,
+            Err(error) => return End::Source(Err(error)),
+        };
+        if let Err(error) = to.write_all(&buffer[..count]).await {
+            return End::Sink(error);
         }
-        to.write_all(&buffer[..count]).await?;
-        to.flush().await?;
+        if let Err(error) = to.flush().await {
+            return End::Sink(error);
+        }
     }
 }

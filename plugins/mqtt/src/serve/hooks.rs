@@ -1,7 +1,7 @@
 //! Our say in what the broker library does: who may connect, what is refused, what is shown.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -14,9 +14,11 @@ use rmqtt::hook::{Handler, HookResult, Parameter, ReturnType, Type};
 use rmqtt::net::MqttError;
 use rmqtt::session::Session;
 use rmqtt::types::{
-    AuthResult, ConnectInfo, From as Origin, FromType, LastWill, Publish, PublishAclResult, PublishResult,
-    Reason, Subscribe, SubscribeAclResult,
+    AuthResult, ConnectInfo, From as Origin, FromType, Id, LastWill, Publish, PublishAclResult,
+    PublishResult, Reason, Subscribe, SubscribeAclResult,
 };
+
+use tokio::time::{Instant, sleep};
 
 use super::budget::Budget;
 use super::error::BrokerError;
@@ -26,12 +28,23 @@ use super::filter;
 use super::links::Links;
 use super::options::{DenyRule, User};
 use super::stores::Retained;
+use super::wills::Wills;
 
 /// How long a publisher waits for memory before its message is refused.
 const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long a new connection waits for the end of an earlier one of the same client, and how often it looks.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(1);
+const SETTLE_PAUSE: Duration = Duration::from_millis(2);
+/// How long a connection waits before it takes over the session of one that seems alive.
+const TAKEOVER_PAUSE: Duration = Duration::from_millis(20);
+
 /// The reason codes of MQTT 5.0 that our own checks lead to.
 mod code {
+    pub(super) const UNSPECIFIED: u8 = 0x80;
+    pub(super) const MALFORMED_PACKET: u8 = 0x81;
+    pub(super) const TOPIC_FILTER_INVALID: u8 = 0x8F;
+    pub(super) const PACKET_TOO_LARGE: u8 = 0x95;
     pub(super) const SESSION_TAKEN_OVER: u8 = 0x8E;
     pub(super) const TOPIC_NAME_INVALID: u8 = 0x90;
     pub(super) const TOPIC_ALIAS_INVALID: u8 = 0x94;
@@ -86,6 +99,9 @@ pub(super) struct House {
     pub(super) retained: Arc<Retained>,
     pub(super) events: Arc<Feed<BrokerEvent>>,
     pub(super) messages: Arc<Feed<BrokerMessage>>,
+    pub(super) wills: Wills,
+    /// The library's context, while the broker runs. It refers to us, so [`House::detach`] must be called.
+    pub(super) scx: Mutex<Option<ServerContext>>,
 }
 
 impl House {
@@ -98,21 +114,61 @@ impl House {
             Type::ClientDisconnected,
             Type::ClientSubscribeCheckAcl,
             Type::SessionSubscribed,
-            Type::SessionUnsubscribed,
             Type::MessagePublish,
             Type::MessagePublishCheckAcl,
+            Type::MessageExpiryCheck,
             Type::MessageDropped,
+            Type::OfflineInflightMessages,
         ] {
             register.add(kind, Box::new(Hooks(Arc::clone(self)))).await;
         }
         register.start().await;
+        *self.scx() = Some(scx.clone());
+    }
+
+    /// Lets go of the library, so that its memory can be freed.
+    pub(super) fn detach(&self) {
+        *self.scx() = None;
+    }
+
+    fn scx(&self) -> MutexGuard<'_, Option<ServerContext>> {
+        self.scx.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits while an earlier session of the same client is between its end and its removal.
+    ///
+    /// A client that reconnects at once would fall into that gap, in which the library answers
+    /// "server unavailable". A session that is alive, or is kept for its client, is not waited for.
+    async fn settle(&self, id: &Id) {
+        let Some(scx) = self.scx().clone() else { return };
+        let deadline = Instant::now() + SETTLE_PATIENCE;
+        while Instant::now() < deadline {
+            let entry = scx.extends.shared().await.entry(id.clone());
+            let Some(session) = entry.session() else { return };
+            if session.connected().await.unwrap_or(false) {
+                let alive = || {
+                    let link = self.links.find(session.id.remote_addr);
+                    link.is_some_and(|link| !link.is_client_closed())
+                };
+                if alive() {
+                    // Its last bytes, a DISCONNECT perhaps, may still be under way.
+                    sleep(TAKEOVER_PAUSE).await;
+                    if alive() {
+                        return;
+                    }
+                }
+            } else if is_kept(&session).await {
+                return;
+            }
+            sleep(SETTLE_PAUSE).await;
+        }
     }
 
     pub(super) fn report(&self, event: BrokerEvent) {
         self.events.push(event, size_of::<BrokerEvent>());
     }
 
-    fn authenticate(&self, connect: &ConnectInfo) -> AuthResult {
+    async fn authenticate(&self, connect: &ConnectInfo) -> AuthResult {
         let id = connect.id();
         let Some(link) = self.links.find(id.remote_addr) else {
             log::warn!("refused a program on this machine that tried the broker's inner port");
@@ -140,7 +196,7 @@ impl House {
                 LastWill::V3(will) => &will.topic,
                 LastWill::V5(will) => &will.topic,
             };
-            let fault = filter::topic_fault(topic).map(str::to_owned).or_else(|| {
+            let fault = filter::topic_fault(topic).or_else(|| {
                 DenyRule::find(&self.deny_publish, topic).map(|rule| format!("denied by \"{}\"", rule.filter))
             });
             if let Some(fault) = fault {
@@ -148,10 +204,12 @@ impl House {
                 return AuthResult::NotAuthorized;
             }
         }
+        self.settle(id).await;
         AuthResult::Allow(false, None)
     }
 
     async fn connected(&self, session: &Session) {
+        self.wills.revoke(&session.id.client_id);
         let link = self.links.find(session.id.remote_addr);
         let level = session.protocol().await.unwrap_or_default();
         if let Some(link) = &link {
@@ -170,7 +228,8 @@ impl House {
         });
     }
 
-    fn disconnected(&self, session: &Session, reason: &Reason) {
+    async fn disconnected(self: &Arc<Self>, session: &Session, reason: &Reason) {
+        self.wills.execute(self, session).await;
         let link = self.links.find(session.id.remote_addr);
         let peer = link.as_ref().map(|link| link.peer);
         if let Some(link) = link {
@@ -217,7 +276,7 @@ impl House {
             return refuse(code::TOPIC_ALIAS_INVALID, true, reason);
         }
         if let Some(fault) = filter::topic_fault(&publish.topic) {
-            return refuse(code::TOPIC_NAME_INVALID, true, fault.to_owned());
+            return refuse(code::TOPIC_NAME_INVALID, true, fault);
         }
         if let Some(rule) = DenyRule::find(&self.deny_publish, &publish.topic) {
             return refuse(rule.code, false, format!("denied by \"{}\"", rule.filter));
@@ -238,7 +297,7 @@ impl House {
     }
 
     /// Counts the payload; a last will, which the library does not check, is shown here.
-    fn take_in(&self, origin: &Origin, publish: &Publish) -> Option<Publish> {
+    pub(super) fn take_in(&self, origin: &Origin, publish: &Publish) -> Option<Publish> {
         let counted = (!publish.payload.is_empty()).then(|| {
             let mut counted = publish.clone();
             counted.payload = self.budget.track(&publish.payload);
@@ -274,16 +333,75 @@ impl House {
         self.messages.push(message, weight);
     }
 
+    /// Whether a message is larger than its receiver takes (MQTT 5.0 section 3.1.2.11.4: it is then left out,
+    /// where the library would end the connection). The bound is 5 bytes smaller, as the library's is.
+    async fn too_large(&self, session: &Session, publish: &Publish) -> bool {
+        let Ok(connect) = session.connect_info().await else { return false };
+        let Some(max) = connect.max_packet_size() else { return false };
+        let size = encoded_size(publish);
+        if size <= max.get().saturating_sub(5) as usize {
+            return false;
+        }
+        self.report(BrokerEvent::Dropped {
+            client: Some(session.id.client_id.clone()),
+            topic: publish.topic.clone(),
+            reason: format!("it has {size} bytes, the client takes packets of at most {max}"),
+        });
+        true
+    }
+
     fn dropped(&self, to: Option<Text>, publish: &Publish, reason: &Reason) {
-        // A refusal of ours was reported when it was made.
-        if matches!(reason, Reason::PublishResult(_)) {
-            return;
+        let expires =
+            publish.properties.as_ref().is_some_and(|known| known.message_expiry_interval.is_some());
+        match reason {
+            // A refusal of ours was reported when it was made.
+            Reason::PublishResult(_) => return,
+            // So was a message that is too large, which has to pass for an expired one.
+            Reason::MessageExpiration if !expires => return,
+            _ => {}
         }
         self.report(BrokerEvent::Dropped {
             client: to,
             topic: publish.topic.clone(),
             reason: describe(reason),
         });
+    }
+}
+
+/// Turns the unacknowledged messages of a session that waits for its client round: the library takes them up
+/// again from the end, where section 4.6 wants the order they were sent in.
+async fn reverse_inflight(session: &Session) {
+    let mut inflight = session.out_inflight().write().await;
+    for message in inflight.to_inflight_messages().into_iter().rev() {
+        inflight.push_back(message);
+    }
+}
+
+/// The remaining length of a 5.0 PUBLISH.
+fn encoded_size(publish: &CodecPublish) -> usize {
+    let properties = publish.properties.as_ref().map_or(0, |known| {
+        let text = |text: &Option<Text>| text.as_ref().map_or(0, |text| 3 + text.len());
+        let user: usize = known.user_properties.iter().map(|(key, value)| 5 + key.len() + value.len()).sum();
+        user + text(&known.content_type)
+            + text(&known.response_topic)
+            + known.correlation_data.as_ref().map_or(0, |data| 3 + data.len())
+            + known.message_expiry_interval.map_or(0, |_| 5)
+            + usize::from(known.is_utf8_payload) * 2
+            + known.subscription_ids.len() * 5
+    });
+    // Topic and packet identifier with their lengths, and the longest length of the properties.
+    2 + publish.topic.len() + 2 + 4 + properties + publish.payload.len()
+}
+
+/// Whether a session without its client is kept for it, and not about to be removed.
+async fn is_kept(session: &Session) -> bool {
+    let Ok(connect) = session.connect_info().await else { return false };
+    match connect.as_ref() {
+        ConnectInfo::V3(_, connect) => !connect.clean_session,
+        ConnectInfo::V5(..) => {
+            let disconnect = session.disconnect().await.ok().flatten();
+            !session.fitter.session_expiry_interval(disconnect.as_ref()).is_zero()
+        }
     }
 }
 
@@ -300,11 +418,27 @@ fn disconnect_code(reason: &Reason) -> Option<u8> {
         Reason::MqttError(MqttError::PublishAckReason(PublishAckReason::NotAuthorized, _)) => {
             Some(code::NOT_AUTHORIZED)
         }
+        Reason::Error(text) => Some(undecodable(text)),
         Reason::Reasons(reasons) => match reasons.first() {
             Some(first) => disconnect_code(first),
             None => Some(reason.to_reason_code().into()),
         },
         other => Some(other.to_reason_code().into()),
+    }
+}
+
+/// The library hands a packet that it could not read over as text only.
+fn undecodable(text: &str) -> u8 {
+    match text {
+        _ if text.starts_with("Max size exceeded") => code::PACKET_TOO_LARGE,
+        "Invalid topic name" => code::TOPIC_NAME_INVALID,
+        "Invalid topic filter" => code::TOPIC_FILTER_INVALID,
+        "Malformed packet"
+        | "Invalid length"
+        | "utf8 error"
+        | "Unsupported packet type"
+        | "Packet id is required" => code::MALFORMED_PACKET,
+        _ => code::UNSPECIFIED,
     }
 }
 
@@ -335,14 +469,14 @@ impl Handler for Hooks {
         let house = &self.0;
         let result = match parameter {
             Parameter::ClientAuthenticate(connect) => {
-                return (false, Some(HookResult::AuthResult(house.authenticate(connect))));
+                return (false, Some(HookResult::AuthResult(house.authenticate(connect).await)));
             }
             Parameter::ClientConnected(session) => {
                 house.connected(session).await;
                 result
             }
             Parameter::ClientDisconnected(session, reason) => {
-                house.disconnected(session, reason);
+                house.disconnected(session, reason).await;
                 result
             }
             Parameter::ClientSubscribeCheckAcl(session, subscribe) => {
@@ -357,18 +491,18 @@ impl Handler for Hooks {
                 });
                 result
             }
-            Parameter::SessionUnsubscribed(session, unsubscribe) => {
-                house.report(BrokerEvent::Unsubscribed {
-                    client: session.id.client_id.clone(),
-                    filter: unsubscribe.topic_filter.clone(),
-                });
-                result
-            }
             Parameter::MessagePublish(_, origin, publish) => {
                 house.take_in(origin, publish).map(HookResult::Publish)
             }
             Parameter::MessagePublishCheckAcl(session, publish) => {
                 Some(HookResult::PublishAclResult(house.check_publish(session, publish).await))
+            }
+            Parameter::MessageExpiryCheck(session, _, publish) => {
+                house.too_large(session, publish).await.then_some(HookResult::MessageExpiry)
+            }
+            Parameter::OfflineInflightMessages(session, _) => {
+                reverse_inflight(session).await;
+                result
             }
             Parameter::MessageDropped(to, _, publish, reason) => {
                 house.dropped(to.as_ref().map(|id| id.client_id.clone()), publish, reason);

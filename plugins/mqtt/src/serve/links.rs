@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -58,6 +59,7 @@ pub(super) struct Link {
     stage: watch::Sender<Stage>,
     /// A reason code for DISCONNECT that our own checks found, more exact than the library's.
     fault: Mutex<Option<u8>>,
+    client_closed: AtomicBool,
 }
 
 impl Link {
@@ -78,8 +80,19 @@ impl Link {
 
     /// The session let go of this connection.
     pub(super) fn leave(&self, code: Option<u8>) {
-        let code = code.map(|code| self.fault().unwrap_or(code));
+        // Below 5.0 a server cannot say why.
+        let speaks = *self.stage.borrow() == Stage::Accepted { level: 5 };
+        let code = code.filter(|_| speaks).map(|code| self.fault().unwrap_or(code));
         self.stage.send_replace(Stage::Left { code });
+    }
+
+    /// The client closed its side; its session is about to learn of it.
+    pub(super) fn client_closed(&self) {
+        self.client_closed.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_client_closed(&self) -> bool {
+        self.client_closed.load(Ordering::Relaxed)
     }
 
     /// The connection is about to be closed for a fault of the client.
@@ -100,6 +113,14 @@ impl Link {
                 _ => None,
             },
             _ => None,
+        }
+    }
+
+    /// Waits until the session let go of an accepted connection, so that what it reports can name the peer.
+    pub(super) async fn left(&self, patience: Duration) {
+        let mut stage = self.stage.subscribe();
+        if self.accepted() {
+            let _ = timeout(patience, stage.wait_for(|stage| matches!(stage, Stage::Left { .. }))).await;
         }
     }
 
@@ -131,6 +152,7 @@ impl Links {
             transport,
             stage: watch::Sender::new(Stage::New),
             fault: Mutex::new(None),
+            client_closed: AtomicBool::new(false),
         });
         self.lock().insert(token, Arc::clone(&link));
         Some((token, link))

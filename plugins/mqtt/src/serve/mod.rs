@@ -5,26 +5,30 @@
 //! used, since it ends the whole process on a failure, nor is a shared runtime, on which its connections
 //! would live on.
 //!
-//! `front` takes in clients (TLS, WebSocket, limits), `links` says who is who, `hooks` decides and reports,
+//! `server` is what the host sees. `front` takes in clients (TLS, WebSocket, limits), `links` says who is who, `hooks` decides and reports,
 //! `stores` keeps what is retained, `feed` and `budget` keep all of it bounded.
 
 mod broker;
 mod budget;
+mod config;
 mod error;
 mod event;
 mod feed;
-pub mod filter;
+mod filter;
 mod front;
 mod hooks;
 mod links;
 mod options;
+mod server;
 mod stores;
-mod tls;
 mod websocket;
+mod wills;
 
 pub use broker::Broker;
+pub use config::ServeOptions;
 pub use error::BrokerError;
 pub use event::{BrokerEvent, BrokerMessage, OutgoingMessage, Properties, Text};
 pub use feed::{Batch, Feed};
 pub use links::Transport;
-pub use options::{BrokerOptions, DenyRule, Limits, TlsFiles, User};
+pub use options::{BrokerOptions, DenyRule, Limits, User};
+pub use server::MqttServer;

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::num::NonZeroU16;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
+
+use tracemq_plugin_api::net::ServerTlsOptions;
 
 use super::error::BrokerError;
 use super::filter;
@@ -18,8 +19,8 @@ pub struct BrokerOptions {
     pub ws_bind: Option<String>,
     /// Who may connect. Empty: everybody, with or without a name.
     pub users: Vec<User>,
-    /// Serve TLS (on both listeners) with this certificate.
-    pub tls: Option<TlsFiles>,
+    /// When set, both listeners speak TLS.
+    pub tls: ServerTlsOptions,
     /// Longest keep alive in seconds a 5.0 client gets (told in CONNACK). 3.1 and 3.1.1 cannot be told.
     pub max_keep_alive: Option<NonZeroU16>,
     /// Filters whose SUBSCRIBE is refused.
@@ -28,17 +29,6 @@ pub struct BrokerOptions {
     pub deny_publish: Vec<DenyRule>,
     /// What keeps a flood bounded.
     pub limits: Limits,
-}
-
-/// PEM files of a TLS server.
-#[derive(Debug, Clone)]
-pub struct TlsFiles {
-    /// Certificate chain, the server's own certificate first.
-    pub cert: PathBuf,
-    /// The certificate's private key.
-    pub key: PathBuf,
-    /// When given, a client must present a certificate signed by one of these CAs.
-    pub client_ca: Option<PathBuf>,
 }
 
 /// A user name and its secret, written `NAME=SECRET`.
@@ -99,10 +89,7 @@ impl FromStr for DenyRule {
             _ => (text, NOT_AUTHORIZED),
         };
         if let Some(fault) = filter::filter_fault(filter) {
-            return Err(BrokerError::Option {
-                option: "deny filter",
-                reason: format!("\"{filter}\" is no topic filter: {fault}"),
-            });
+            return Err(BrokerError::Option { option: "deny", reason: fault });
         }
         Ok(Self { filter: filter.to_owned(), code })
     }

@@ -43,7 +43,10 @@ struct Tree {
 
 impl fmt::Debug for Retained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Retained").field("messages", &self.messages).field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("Retained")
+            .field("messages", &self.messages)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -175,8 +178,7 @@ impl RoundRobin {
     }
 }
 
-type Member =
-    (NodeId, ClientId, SubscriptionOptions, Option<Vec<SubscriptionIdentifier>>, Option<IsOnline>);
+type Member = (NodeId, ClientId, SubscriptionOptions, Option<Vec<SubscriptionIdentifier>>, Option<IsOnline>);
 
 #[async_trait]
 impl SharedSubscription for RoundRobin {
