@@ -27,9 +27,38 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let Some(shell) = matches.get_one::<Shell>("shell").copied() else { return Ok(()) };
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut args::root(), "tracemq", &mut script);
+    if shell == Shell::Zsh {
+        script = with_profiles(&String::from_utf8_lossy(&script)).into_bytes();
+    }
     script.extend_from_slice(targets(shell).as_bytes());
     super::print(&mut Sink::stdout(), &script)
 }
+
+/// The zsh script with the names of profiles where it would offer files for TARGET.
+fn with_profiles(script: &str) -> String {
+    let mut out = String::with_capacity(script.len());
+    for line in script.lines() {
+        if line.starts_with("if [ \"$funcstack[1]\"") {
+            out.push_str(ZSH_PROFILES);
+        }
+        let target = line.starts_with("':target -- ");
+        out.push_str(&if target {
+            line.replace(":_default'", ":_tracemq_profiles'")
+        } else {
+            line.to_owned()
+        });
+        out.push('\n');
+    }
+    out
+}
+
+const ZSH_PROFILES: &str = r#"_tracemq_profiles() {
+    local -a names
+    names=(${(f)"$(tracemq profile list --names 2>/dev/null)"})
+    _describe -t profiles 'profile' names
+}
+
+"#;
 
 /// What completes TARGET with the names of profiles, where the shell lets us add it to the script.
 fn targets(shell: Shell) -> &'static str {
@@ -54,5 +83,20 @@ complete -F _tracemq_targets -o nosort -o bashdefault -o default tracemq
 "#
         }
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zsh_offers_profiles_for_targets_of_every_verb() {
+        let mut script = Vec::new();
+        clap_complete::generate(Shell::Zsh, &mut args::root(), "tracemq", &mut script);
+        let script = with_profiles(&String::from_utf8(script).unwrap());
+        assert!(script.matches(":_tracemq_profiles'").count() >= super::super::verbs().len());
+        let defined = script.find("_tracemq_profiles() {").expect("the function is there");
+        assert!(defined < script.find("compdef _tracemq tracemq").expect("the end of the script"));
     }
 }

@@ -41,7 +41,12 @@ pub fn parse<'a>(
     let found = target::find(words, &Flags::of(command), at, action, catalog);
     let line = path.join(" ");
     let Some((text, action)) = found else {
-        let hint = format!("The options of TARGET's protocol are shown by `tracemq {line} TARGET --help`.");
+        let names = command.get_positionals().take(at + 1).filter_map(|arg| arg.get_value_names()?.first());
+        let names: Vec<&str> = names.map(|name| name.as_str()).collect();
+        let hint = format!(
+            "The options of TARGET's protocol are shown by `tracemq {line} {} --help`.",
+            names.join(" ")
+        );
         let root = change(root, path, |command| command.after_help(hint));
         // Without a target nothing but help can come of it.
         let outcome = usage::parse(root, argv, &line, None);

@@ -38,7 +38,7 @@ fn names(command: &Command, path: &str) -> Vec<String> {
 /// The long flags of the subcommand at `path`.
 fn longs(command: &Command, path: &str) -> Vec<String> {
     let args = at(command, path).get_arguments().chain(command.get_arguments());
-    args.filter_map(|arg| arg.get_long().map(|name| format!("--{name}"))).collect()
+    args.filter_map(|arg| arg.get_long().map(str::to_owned)).collect()
 }
 
 fn failure(
@@ -63,8 +63,9 @@ fn failure(
                 Some(plugin) => format!("neither `{name}` nor {plugin} has an option {argument}"),
                 None => format!("`{name}` has no option {argument}"),
             };
-            let meant = nearest(argument, known.iter().map(String::as_str)).map(str::to_owned);
-            (who, meant)
+            // Without the hyphens: they would count as letters that fit.
+            let meant = nearest(argument.trim_start_matches('-'), known.iter().map(String::as_str));
+            (who, meant.map(|name| format!("--{name}")))
         }
         ErrorKind::UnknownArgument => {
             (format!("`{name}` takes nothing more, but there is {argument:?}"), None)
@@ -75,7 +76,10 @@ fn failure(
             (format!("there is no command `{name} {given}`"), meant)
         }
         ErrorKind::MissingSubcommand => (format!("`{name}` needs a command"), None),
-        ErrorKind::MissingRequiredArgument => (format!("{argument} is missing"), None),
+        ErrorKind::MissingRequiredArgument => {
+            let verb = if argument.contains(", ") { "are" } else { "is" };
+            (format!("{argument} {verb} missing"), None)
+        }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let value = context(ContextKind::InvalidValue).unwrap_or_default();
             let allowed = context(ContextKind::ValidValue).filter(|values| !values.is_empty());
