@@ -70,7 +70,7 @@ impl Cache {
         Cache::at(folders::cache().map(|folder| folder.join("plugins.json")), this_build())
     }
 
-    fn at(path: Option<PathBuf>, host: String) -> Cache {
+    pub(super) fn at(path: Option<PathBuf>, host: String) -> Cache {
         let content = path.as_deref().and_then(|path| std::fs::read(path).ok());
         let content = content
             .and_then(|text| serde_json::from_slice(&text).ok())

@@ -309,3 +309,69 @@ fn warn(warnings: &mut Vec<String>, line: String) {
 fn usable(entry: &Entry) -> bool {
     entry.descriptor().is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn library(path: &str, id: &str, schemes: &[&str]) -> Entry {
+        let schemes: Vec<_> = schemes.iter().map(|name| json!({ "name": name })).collect();
+        let none = json!({"type": "object"});
+        let schemas =
+            json!({"connection": none, "publish": none, "subscribe": none, "request": none, "serve": none});
+        let text = json!({"id": id, "name": id, "version": "1", "api": "1.0.0", "schemes": schemes,
+            "verbs": ["publish"], "schemas": schemas});
+        Entry::known(path, Some(serde_json::from_value(text).unwrap()))
+    }
+
+    fn catalog(entries: Vec<Entry>) -> Catalog {
+        let mut catalog = Catalog {
+            entries,
+            schemes: HashMap::new(),
+            searched: vec!["/p".into(), "/q".into()],
+            warnings: Vec::new(),
+            cache: Cache::at(None, String::new()),
+            store: Store::at(Some("/nowhere/trust.toml".into())),
+        };
+        catalog.settle();
+        catalog
+    }
+
+    fn path(entry: Option<&Entry>) -> Option<&str> {
+        entry.and_then(|entry| entry.path().to_str())
+    }
+
+    #[test]
+    fn the_first_of_two_that_claim_a_scheme_has_it_and_the_other_keeps_the_rest() {
+        let catalog =
+            catalog(vec![library("/p/a.so", "a", &["x", "y"]), library("/q/b.so", "b", &["y", "z"])]);
+        assert_eq!(path(catalog.by_scheme("y")), Some("/p/a.so"));
+        assert_eq!(path(catalog.by_scheme("z")), Some("/q/b.so"));
+        assert_eq!(path(catalog.by_id("b")), Some("/q/b.so"));
+        assert_eq!(catalog.warnings(), ["/q/b.so is not used for y://: /p/a.so has it too and comes first"]);
+    }
+
+    #[test]
+    fn the_second_of_two_with_one_id_is_refused_as_a_whole() {
+        let catalog = catalog(vec![library("/p/a.so", "a", &["x"]), library("/q/a.so", "a", &["x", "y"])]);
+        assert_eq!(path(catalog.by_id("a")), Some("/p/a.so"));
+        assert_eq!(path(catalog.by_scheme("y")), None);
+        let line = "/q/a.so is not used: /p/a.so offers \"a\" and comes first";
+        assert_eq!(catalog.entries()[1].refusal(), Some(line));
+        assert_eq!(catalog.warnings(), [line]);
+        assert!(catalog.entries()[1].load().is_err_and(|failure| failure.text == line));
+    }
+
+    #[test]
+    fn who_is_unknown_learns_who_is_known_and_where_it_was_looked() {
+        let mut catalog =
+            catalog(vec![Entry::known("/p/bad.so", None), library("/q/b.so", "b", &["y", "z"])]);
+        let failure = catalog.require_scheme("x", |_| panic!("nothing there wants trust")).err().unwrap();
+        assert_eq!(failure.exit, crate::failure::Exit::Plugin);
+        assert_eq!(
+            failure.to_string(),
+            "no plugin knows \"x\"; known: b (y, z); looked in /p, /q; /p/bad.so is bad"
+        );
+    }
+}

@@ -310,6 +310,24 @@ pub(super) fn quoted(path: &Path) -> String {
 }
 
 #[cfg(test)]
+impl Entry {
+    /// A library that was looked at before: with a descriptor a usable one, without a refused one.
+    pub(super) fn known(path: &str, descriptor: Option<Descriptor>) -> Entry {
+        let refused =
+            |why: &str| State::Refused { line: format!("{path} {why}"), wants_trust: false, was: None };
+        Entry {
+            path: path.into(),
+            real: path.into(),
+            origin: Origin::default(),
+            trust: Trust::Installed,
+            digest: None,
+            state: descriptor.map_or_else(|| refused("is bad"), |it| State::Usable(Box::new(it))),
+            module: OnceLock::new(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -75,7 +75,7 @@ impl Store {
         Store::at(folders::config().map(|folder| folder.join("trust.toml")))
     }
 
-    fn at(path: Option<PathBuf>) -> Store {
+    pub(super) fn at(path: Option<PathBuf>) -> Store {
         let (content, problem) = match path.as_deref().map(read) {
             None => (Content::default(), Some("there is no home folder to keep trust in".to_owned())),
             Some(Ok(content)) => (content, None),
