@@ -291,11 +291,15 @@ impl Catalog {
             "no plugin knows {what:?}; known: {known}; looked in {}",
             searched.join(", ")
         ));
-        let refused: Vec<&str> = self.entries.iter().filter_map(Entry::refusal).collect();
-        match refused.as_slice() {
-            [] => failure,
-            [one] => failure.hint(*one),
-            more => failure.hint(format!("{} more were refused: see `tracemq plugin list`", more.len())),
+        let refused: Vec<&Entry> = self.entries.iter().filter(|entry| entry.refusal().is_some()).collect();
+        // One that only wants trust is the likeliest to have been meant.
+        let untrusted: Vec<&Entry> = refused.iter().copied().filter(|entry| entry.wants_trust()).collect();
+        match (untrusted.as_slice(), refused.as_slice()) {
+            (_, []) => failure,
+            ([one], _) | ([], [one]) => failure.hint(one.refusal().unwrap_or_default()),
+            (_, several) => {
+                failure.hint(format!("{} libraries were refused: see `tracemq plugin list`", several.len()))
+            }
         }
     }
 }
