@@ -119,6 +119,19 @@ fn a_secret_is_a_reference_or_warned_about_and_never_shown() {
 }
 
 #[test]
+fn serve_takes_a_protocol_a_url_or_a_profile() {
+    let tracemq = with_loopback();
+    tracemq.cmd("profile add here loopback --bind 127.0.0.1:0".split(' ')).finish().expect(0);
+    for target in ["loopback://127.0.0.1:0", "here"] {
+        let server = tracemq.cmd(["serve", target]).start();
+        server.wait_stdout("loopback://127.0.0.1:");
+        server.interrupt().expect(0);
+    }
+    run(&tracemq, "serve gopher").expect_failure(7, &["gopher", "loopback"]);
+    run(&tracemq, "sub here t").expect_failure(2, &["profile here", "no url"]);
+}
+
+#[test]
 fn a_target_by_reference() {
     let tracemq = with_loopback();
     let (server, url) = serve(&tracemq);

@@ -198,6 +198,7 @@ fn values(
 ) -> Result<(Options, Options, Options), Failure> {
     let mut flags = help::given(matches, offer);
     if action == Action::Serve
+        && target.profile.is_none()
         && offer.serve.get("bind").is_some()
         && let Some((_, address)) = &target.url
         && let Some(host) = address.hosts.first()

@@ -34,7 +34,13 @@ impl Target {
         if url::scheme_of(text).is_some() {
             return Target::of_url(text, true);
         }
-        if action.serves() && catalog.by_id(text).is_some() {
+        if !action.serves() || catalog.by_id(text).is_none() {
+            if let Some(profile) = profiles::find(text)? {
+                return Target::of_profile(profile);
+            }
+        }
+        if action.serves() && profiles::check_name(text).is_ok() {
+            // Whether there is such a protocol may depend on whom the user trusts.
             let protocol = Some(text.to_owned());
             return Ok(Target {
                 shown: text.to_owned(),
@@ -43,9 +49,6 @@ impl Target {
                 protocol,
                 in_clear: false,
             });
-        }
-        if let Some(profile) = profiles::find(text)? {
-            return Target::of_profile(profile);
         }
         if profiles::check_name(text).is_err() {
             return match Address::parse(text) {
@@ -60,7 +63,6 @@ impl Target {
                 Failure::usage(format!("{text} is a protocol, and there is no profile of this name"))
                     .hint(format!("write a URL, such as {scheme}://HOST"))
             }
-            None if action.serves() => catalog.unknown(text),
             None => profiles::unknown(text),
         })
     }

@@ -279,6 +279,25 @@ mod tests {
     }
 
     #[test]
+    fn no_slip_makes_it_panic() {
+        for text in ["x://u:p%41w@[::1]:1,b/p?token=t#f", "E=x://h/;Key=k;SharedAccessKey=s", "x://é:é@é"]
+        {
+            let letters: Vec<char> = text.chars().collect();
+            for at in 0..letters.len() {
+                for c in "%@:/?#[];=,é \0".chars() {
+                    let changed = |insert: &[char]| {
+                        let parts = [&letters[..at], insert, &letters[at + 1..]].concat();
+                        drop(Address::parse(&parts.into_iter().collect::<String>()));
+                    };
+                    changed(&[c]);
+                    changed(&[c, letters[at]]);
+                    changed(&[]);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn masks_secrets_in_a_query() {
         assert_eq!(masked("ws://h/p?token=abc&x=1"), "ws://h/p?token=***&x=1");
     }

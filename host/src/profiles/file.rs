@@ -61,8 +61,8 @@ impl Profile {
     /// Reads the content of a file. The error never repeats a line, for there may be a secret in it.
     pub fn parse(name: &str, text: &str) -> Result<Profile, String> {
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-            let line =
-                error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            let before = |at: usize| text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+            let line = error.span().map_or(1, |span| before(span.start) + 1);
             format!("line {line}: {}", error.message())
         })?;
         let mut profile = Profile { name: name.to_owned(), ..Profile::default() };
