@@ -136,7 +136,7 @@ mod tests {
     fn a_table_for_people_and_objects_for_programs() {
         let listing = json!({"columns": ["stream", "messages"], "rows": [["orders", 12], ["é\u{1b}[2J", 3400], ["short"]]});
         let table = Table::new(&listing).unwrap();
-        assert_eq!(table.text(), "STREAM     MESSAGES\norders           12\né\\x1b[2J       3400\nshort\n");
+        assert_eq!(table.text(), "STREAM    MESSAGES\norders          12\né\\x1b[2J      3400\nshort\n");
         assert_eq!(
             table.json(),
             "{\"stream\":\"orders\",\"messages\":12}\n{\"stream\":\"é\\u001b[2J\",\"messages\":3400}\n\
