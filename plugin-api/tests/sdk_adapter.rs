@@ -70,7 +70,7 @@ impl Protocol for Sample {
             }
             _ => {}
         }
-        Ok(SampleConnection { manner: options.manner })
+        Ok(SampleConnection { manner: options.manner, begun: AtomicUsize::new(0) })
     }
 
     fn check(call: &Call<'_, Sample>) -> Result<()> {
@@ -84,6 +84,7 @@ impl Protocol for Sample {
 
 struct SampleConnection {
     manner: String,
+    begun: AtomicUsize,
 }
 
 impl Connection for SampleConnection {
@@ -94,6 +95,12 @@ impl Connection for SampleConnection {
         let payload = batch.get(0).map(|message| message.payload().to_vec());
         match payload.as_deref() {
             Some(b"panic") => std::panic::panic_any(42),
+            // Tells how many calls began before it, and stays under way.
+            Some(b"count") => {
+                let before = self.begun.fetch_add(1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+                Ok(vec![Outcome::refused(before.to_string())])
+            }
             _ => Ok(batch.iter().map(|_| Outcome::sent()).collect()),
         }
     }
@@ -179,6 +186,18 @@ fn a_panic_becomes_an_error_with_its_text() {
 fn a_panic_in_a_destructor_ends_nothing() {
     drop(connect("panic in drop").unwrap());
     assert!(connect("well").is_ok());
+}
+
+#[test]
+fn publish_calls_begin_in_the_order_in_which_they_are_made() {
+    let connection = connect("well").unwrap();
+    let mut calls: Vec<_> = (0..200).map(|_| connection.publish(message("count"), "{}".into())).collect();
+    // One that is given up does not hold up those behind it.
+    drop(calls.pop());
+    calls.push(connection.publish(message("count"), "{}".into()));
+    let begun: Vec<usize> =
+        calls.into_iter().map(|call| answer(call).unwrap()[0].reason().parse().unwrap()).collect();
+    assert!(begun.is_sorted(), "{begun:?}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod logging;
 mod protocol;
 mod queue;
 mod runtime;
+mod turns;
 
 pub use crate::abi::{
     Batch, Buffer, Error, ErrorKind, Event, EventKind, MAX_BATCH, MessageView, MetaValue, Outcome,
