@@ -302,6 +302,10 @@ class Only5(unittest.TestCase):
             self.addCleanup(client.close)
             names.add(client.connack.properties["assigned_client_id"])
         self.assertEqual(len(names), 2)
+        unclean = Client(5, "", clean=False, session_expiry=60)
+        self.addCleanup(unclean.close)
+        self.assertNotIn(unclean.connack.properties["assigned_client_id"], names)
+        self.assertFalse(unclean.connack.session_present)
         self.assertNotIn("assigned_client_id", self.connect().connack.properties)
 
     def test_reason_codes_of_success(self):

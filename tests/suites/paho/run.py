@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
-"""Runs the interoperability suite of Eclipse Paho against an MQTT broker.
+"""Runs the interoperability suites of Eclipse Paho against an MQTT broker.
 
     run.py --suite DIR --port 1883 [--host 127.0.0.1] [--minimum 35] [--only NAME]...
 
-DIR is a checkout of eclipse/paho.mqtt.testing (its "interoperability" folder, or the folder above); the
-suite itself is not part of this repository. Prints one JSON object per test and a summary as the last line;
-ends with 0 if at least --minimum tests passed.
+DIR is one of two; neither is part of this repository:
+- a checkout of eclipse/paho.mqtt.testing, or its "interoperability" folder: 10 tests of 3.1.1 and 27 of 5.0;
+- the unpacked source distribution of the Python package paho-mqtt from PyPI, version 2.1 or later, whose
+  tests/test_mqttv5.py is the 5.0 suite moved to that client:
+  pip download --no-deps --no-binary :all: paho-mqtt==2.1.0
+
+Prints one JSON object per test and a summary as the last line; ends with 0 if at least --minimum tests passed.
 
 Each test runs in a process of its own: the suite keeps its clients in module globals, so that one failed test
 would spoil those after it, and its own __main__ hands its options on to unittest, which does not know them.
@@ -18,13 +22,16 @@ The broker must refuse SUBSCRIBE "test/nosubscribe" with 0x80 and cap the keep a
 
 import argparse
 import ast
+import importlib
 import json
 import pathlib
 import subprocess
 import sys
 import time
+import types
+import unittest
 
-MODULES = {"client_test": "3.1.1", "client_test5": "5.0"}
+MODULES = {"client_test": "3.1.1", "client_test5": "5.0", "test_mqttv5": "5.0"}
 SUBSCRIBE_PAUSE = 0.3
 TOPICS = ("TopicA", "TopicA/B", "Topic/C", "TopicA/C", "/TopicA")
 WILD_TOPICS = ("TopicA/+", "+/C", "#", "/#", "/+", "+/+", "TopicA/#")
@@ -35,17 +42,37 @@ def tests_of(suite, module):
     tree = ast.parse((suite / f"{module}.py").read_text(encoding="utf-8"))
     return [
         item.name
-        for cls in tree.body if isinstance(cls, ast.ClassDef)
+        for cls in tree.body if isinstance(cls, ast.ClassDef) and cls.name == "Test"
         for item in cls.body if isinstance(item, ast.FunctionDef) and item.name.startswith("test")
     ]
 
 
 def run_one(suite, module, test, host, port):
-    """In the child: imports the suite, sets what its __main__ would set, runs one test."""
-    import importlib
-    import unittest
-
+    """In the child: imports the suite and runs one test."""
     sys.path.insert(0, str(suite))
+    if module == "test_mqttv5":
+        loaded = load_distribution(suite, port)
+    else:
+        loaded = load_checkout(module, host, port)
+    result = unittest.TextTestRunner(stream=sys.stderr, verbosity=2).run(
+        unittest.defaultTestLoader.loadTestsFromName(f"Test.{test}", loaded)
+    )
+    return 0 if result.testsRun == 1 and result.wasSuccessful() and not result.skipped else 1
+
+
+def load_distribution(suite, port):
+    """The suite would start a broker of its own, from a package that is not there; it gets ours instead."""
+    sys.path.insert(0, str(suite.parent / "src"))
+    for name in ("mqtt", "mqtt.brokers"):
+        sys.modules[name] = types.ModuleType(name)
+    loaded = importlib.import_module("test_mqttv5")
+    loaded.Test._start_broker = classmethod(lambda cls, port_wanted=0, **_: setattr(cls, "_test_broker_port", port))
+    loaded.Test.tearDownClass = classmethod(lambda cls: None)
+    return loaded
+
+
+def load_checkout(module, host, port):
+    """Sets what the suite's __main__ would set, and takes the race out."""
     loaded = importlib.import_module(module)
     prefix = "client_test5/" if module == "client_test5" else ""
     loaded.topics = tuple(prefix + topic for topic in TOPICS)
@@ -63,10 +90,7 @@ def run_one(suite, module, test, host, port):
         return result
 
     client.subscribe = subscribe_and_pause
-    result = unittest.TextTestRunner(stream=sys.stderr, verbosity=2).run(
-        unittest.defaultTestLoader.loadTestsFromName(f"Test.{test}", loaded)
-    )
-    return 0 if result.testsRun == 1 and result.wasSuccessful() else 1
+    return loaded
 
 
 def run_in_child(arguments, module, test):
@@ -97,11 +121,11 @@ def main():
     parser.add_argument("--output", type=int, default=2000, help="characters kept of a failed test's output")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if not (arguments.suite / "client_test.py").is_file():
-        arguments.suite = arguments.suite / "interoperability"
-    if not (arguments.suite / "client_test.py").is_file():
-        parser.error("--suite: no client_test.py there; it wants a checkout of eclipse/paho.mqtt.testing")
-    arguments.suite = arguments.suite.resolve()
+    places = [arguments.suite, arguments.suite / "interoperability", arguments.suite / "tests"]
+    folder = next((place for place in places if any((place / f"{name}.py").is_file() for name in MODULES)), None)
+    if folder is None:
+        parser.error(f"--suite: no {' or '.join(name + '.py' for name in MODULES)} there")
+    arguments.suite = folder.resolve()
 
     if arguments.child:
         module, test = arguments.child.split(".")
@@ -109,6 +133,8 @@ def main():
 
     passed, failed = 0, []
     for module in MODULES:
+        if not (arguments.suite / f"{module}.py").is_file():
+            continue
         for test in tests_of(arguments.suite, module):
             if arguments.only and not any(only in test for only in arguments.only):
                 continue

@@ -68,11 +68,13 @@ pub struct Broker {
 struct Core {
     runtime: Handle,
     scx: ServerContext,
+    /// Where the library itself listens, for our front only.
+    inner: SocketAddr,
 }
 
 impl std::fmt::Debug for Core {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Core").finish_non_exhaustive()
+        f.debug_struct("Core").field("inner", &self.inner).finish_non_exhaustive()
     }
 }
 
@@ -268,8 +270,8 @@ impl Setup {
         };
         let house = Arc::clone(&self.house);
         match runtime.block_on(self.open(&runtime)) {
-            Ok(scx) => {
-                let core = Core { runtime: runtime.handle().clone(), scx: scx.clone() };
+            Ok((scx, inner)) => {
+                let core = Core { runtime: runtime.handle().clone(), scx: scx.clone(), inner };
                 if ready.send(Ok(core)).is_ok() {
                     // An error means that the handle is gone, which is a stop as well.
                     let _ = runtime.block_on(stopped);
@@ -288,7 +290,7 @@ impl Setup {
     }
 
     /// Prepares the library and starts all listeners.
-    async fn open(self, runtime: &Runtime) -> Result<ServerContext, BrokerError> {
+    async fn open(self, runtime: &Runtime) -> Result<(ServerContext, SocketAddr), BrokerError> {
         let limits = &self.limits;
         // The busy check would refuse clients because of the load of the whole machine.
         let scx = ServerContext::new()
@@ -344,7 +346,7 @@ impl Setup {
             let listener = TcpListener::from_std(listener)?;
             runtime.spawn(Arc::clone(&front).listen(listener, transport));
         }
-        Ok(scx)
+        Ok((scx, address))
     }
 }
 
@@ -356,4 +358,27 @@ async fn release(scx: &ServerContext) {
         *scx.extends.router_mut().await = Box::new(DefaultRouter::new(None));
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::super::links::proxy_header;
+    use super::*;
+
+    #[test]
+    fn another_program_cannot_come_in_behind_the_front() {
+        let options = BrokerOptions { bind: Some("127.0.0.1:0".to_owned()), ..BrokerOptions::default() };
+        let broker = Broker::start(options).expect("it starts");
+        let mut stranger = TcpStream::connect(broker.core.inner).expect("it listens");
+        stranger
+            .write_all(&proxy_header("[2001:db8::1]:4711".parse().expect("an address")))
+            .expect("written");
+        stranger.write_all(b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01c").expect("written");
+        let mut connack = [0; 4];
+        stranger.read_exact(&mut connack).expect("a CONNACK");
+        assert_eq!(connack, [0x20, 2, 0, 5], "not authorized");
+    }
 }

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tracemq_plugin_api::net::TlsAcceptor;
 
+use super::connect;
 use super::event::BrokerEvent;
 use super::hooks::House;
 use super::links::{Link, Transport, proxy_header};
@@ -32,6 +33,8 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_secs(2);
 /// Pause after a failed accept, which mostly means that file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+const NO_CONNECT: &str = "no CONNECT arrived in time";
 
 /// What every listener of one broker shares.
 pub(super) struct Front {
@@ -148,7 +151,7 @@ impl Front {
     /// Announces a client to the library and carries its bytes until one side ends.
     async fn relay<R, W>(
         &self,
-        from: R,
+        mut from: R,
         to: W,
         peer: SocketAddr,
         transport: Transport,
@@ -158,6 +161,16 @@ impl Front {
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
+        let first = match timeout_at(deadline, first_bytes(&mut from)).await {
+            Ok(first) => first?,
+            Err(_) => {
+                self.refuse(peer, NO_CONNECT.to_owned());
+                return Ok(());
+            }
+        };
+        if first.is_empty() {
+            return Ok(());
+        }
         let links = &self.house.links;
         let Some((token, link)) = links.open(peer, transport) else {
             return Err(io::Error::other("the system has no random numbers"));
@@ -167,6 +180,7 @@ impl Front {
             inner.set_nodelay(true)?;
             inner.write_all(&proxy_header(token)).await?;
             log::debug!("{peer} is {token} to the broker library");
+            inner.write_all(&first).await?;
             self.carry(from, to, inner, &link, deadline).await
         }
         .await;
@@ -223,7 +237,7 @@ impl Front {
                             return Ok(());
                         }
                         if !link.accepted() {
-                            self.refuse(link.peer, "no CONNECT arrived in time".to_owned());
+                            self.refuse(link.peer, NO_CONNECT.to_owned());
                             return Ok(());
                         }
                         limited = false;
@@ -246,6 +260,21 @@ impl Front {
         }
         Ok(())
     }
+}
+
+/// Reads until it is clear whether [`connect::allow_unnamed`] has something to do.
+async fn first_bytes<R: AsyncRead + Unpin>(from: &mut R) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; BUFFER];
+    let mut filled = 0;
+    while filled < BUFFER {
+        let count = from.read(&mut bytes[filled..]).await?;
+        filled += count;
+        if count == 0 || connect::allow_unnamed(&mut bytes[..filled]) {
+            break;
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
 }
 
 /// Which side ended a copy.

@@ -11,6 +11,7 @@
 mod broker;
 mod budget;
 mod config;
+mod connect;
 mod error;
 mod event;
 mod feed;
