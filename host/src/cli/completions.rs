@@ -2,7 +2,6 @@
 
 use super::args;
 use crate::failure::Failure;
-use crate::output::Sink;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
@@ -31,7 +30,7 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
         script = with_profiles(&String::from_utf8_lossy(&script)).into_bytes();
     }
     script.extend_from_slice(targets(shell).as_bytes());
-    super::print(&mut Sink::stdout(), &script)
+    super::print(script)
 }
 
 /// The zsh script with the names of profiles where it would offer files for TARGET.

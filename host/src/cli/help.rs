@@ -164,7 +164,10 @@ fn help(spec: &Spec) -> (String, Option<String>) {
         facts.push(format!("env: {}", spec.env.join(", ")));
     }
     if spec.secret {
-        facts.push("env:NAME or file:PATH keeps it out of ps".into());
+        let pairs =
+            matches!(&spec.kind, Kind::Map | Kind::Pair) || spec.kind == Kind::List(Box::new(Kind::Pair));
+        let name = if pairs { "NAME=" } else { "" };
+        facts.push(format!("{name}env:NAME or {name}file:PATH keeps it out of ps"));
     }
     if spec.repeats() {
         facts.push("repeatable".into());
@@ -205,6 +208,8 @@ mod tests {
         let secret =
             spec(json!({"type": "string", "x-secret": true, "default": "hunter2", "title": "Password"}));
         assert_eq!(help(&secret).0, "Password [env:NAME or file:PATH keeps it out of ps]");
+        let pair = json!({"type": "array", "items": {"type": "string"}, "x-type": "pair", "x-secret": true});
+        assert!(help(&spec(pair)).0.contains("NAME=env:NAME"));
         let choice = spec(json!({"oneOf": [{"const": "a", "description": "the first"}, {"const": "b"}]}));
         assert_eq!(
             (value_name(&choice), help(&choice)),

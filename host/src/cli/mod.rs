@@ -72,7 +72,7 @@ fn run(argv: &[OsString]) -> Result<(), Failure> {
         }
         // Before anything else, since scripts ask this first and often.
         [only] if only == "--version" || only == "-V" => {
-            return print(&mut Sink::stdout(), concat!("tracemq ", env!("CARGO_PKG_VERSION"), "\n").as_bytes());
+            return print(concat!("tracemq ", env!("CARGO_PKG_VERSION"), "\n"));
         }
         _ => {}
     }
@@ -111,8 +111,8 @@ fn verb(name: &str) -> Option<&'static Verb> {
 }
 
 /// Writes data to stdout. A reader that is gone ends the command quietly.
-fn print(sink: &mut Sink, data: &[u8]) -> Result<(), Failure> {
-    sink.write_all(data).or_else(|error| match error {
+fn print(data: impl AsRef<[u8]>) -> Result<(), Failure> {
+    Sink::stdout().write_all(data.as_ref()).or_else(|error| match error {
         WriteError::Closed => Ok(()),
         WriteError::Interrupted => Err(run::interrupted()),
         WriteError::Failed(error) => Err(Failure::new(Exit::Failed, format!("write to stdout: {error}"))),

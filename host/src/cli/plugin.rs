@@ -1,9 +1,10 @@
 //! `tracemq plugin`: which plugins there are, what they offer, and which of them may run.
 
 use super::help::{self, Offer};
+use super::print;
 use crate::failure::{Exit, Failure};
 use crate::options::Schema;
-use crate::output::{Sink, escape, events};
+use crate::output::{escape, events};
 use crate::plugins::{Catalog, Entry, Trust};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
@@ -133,7 +134,7 @@ fn info(catalog: &mut Catalog, which: &str, json: bool) -> Result<(), Failure> {
             whole["topics"] = json!(plugin.topics);
             whole["schemas"] = json!(plugin.schemas);
         }
-        print(&format!("{whole}\n"))?;
+        print(format!("{whole}\n"))?;
     }
     let Some(plugin) = entry.descriptor() else {
         return Err(Failure::plugin(entry.refusal().unwrap_or_default()));
@@ -142,7 +143,7 @@ fn info(catalog: &mut Catalog, which: &str, json: bool) -> Result<(), Failure> {
         return Ok(());
     }
     let sha256 = sha256.map_err(Failure::plugin)?;
-    print(&describe(entry, plugin, &sha256))
+    print(describe(entry, plugin, &sha256))
 }
 
 fn describe(entry: &Entry, plugin: &Descriptor, sha256: &str) -> String {
@@ -224,7 +225,7 @@ fn trust(catalog: &mut Catalog, which: &str) -> Result<(), Failure> {
     let path = entry.path().display().to_string();
     match entry.refusal() {
         _ if *entry.trust() == Trust::Installed => {
-            return print(&format!("{} came with tracemq and is trusted\n", escape::line(&path)));
+            return print(format!("{} came with tracemq and is trusted\n", escape::line(&path)));
         }
         // What can't be a plugin is not worth a place in the list of what is trusted.
         Some(refusal) if !entry.wants_trust() && !entry.trust().allows() => {
@@ -234,12 +235,12 @@ fn trust(catalog: &mut Catalog, which: &str) -> Result<(), Failure> {
     }
     let sha256 = entry.digest().map_err(Failure::plugin)?;
     catalog.trust(place, &sha256)?;
-    print(&format!("{} is trusted, SHA-256 {sha256}\n", escape::line(&path)))?;
+    print(format!("{} is trusted, SHA-256 {sha256}\n", escape::line(&path)))?;
     let entry = &catalog.entries()[place];
     match entry.descriptor() {
         Some(plugin) => {
             let line = format!("{} {}: {}", plugin.id, plugin.version, schemes(plugin).join(", "));
-            print(&format!("{}\n", escape::line(&line)))
+            print(format!("{}\n", escape::line(&line)))
         }
         None => Err(Failure::plugin(entry.refusal().unwrap_or_default())),
     }
@@ -250,7 +251,7 @@ fn distrust(catalog: &mut Catalog, which: &str) -> Result<(), Failure> {
     let entry = &catalog.entries()[place];
     let (path, installed) = (entry.path().display().to_string(), *entry.trust() == Trust::Installed);
     if catalog.distrust(place)? {
-        return print(&format!("{} is not trusted any more\n", escape::line(&path)));
+        return print(format!("{} is not trusted any more\n", escape::line(&path)));
     }
     let failure = Failure::new(Exit::Failed, format!("{path} was not trusted by its digest"));
     Err(if installed {
@@ -266,8 +267,4 @@ fn find(catalog: &mut Catalog, which: &str) -> Result<usize, Failure> {
         return Ok(catalog.place_of_path(Path::new(which)));
     }
     catalog.place_of_id(which).ok_or_else(|| catalog.unknown(which))
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    super::print(&mut Sink::stdout(), text.as_bytes())
 }

@@ -5,7 +5,6 @@ use super::help::{self, Offer};
 use super::{prepare, url, usage};
 use crate::failure::{Exit, Failure};
 use crate::options::{FileUse, Kind, MASK, Reference, Schema, Spec, is_reference};
-use crate::output::Sink;
 use crate::output::events;
 use crate::plugins::{Catalog, Entry};
 use crate::profiles::{self, Guard, Profile, Table};
@@ -82,7 +81,7 @@ fn list(matches: &ArgMatches) -> Result<(), Failure> {
     let mut out = String::new();
     if matches.get_flag("names") {
         names.iter().for_each(|name| out.push_str(&format!("{name}\n")));
-        return super::print(&mut Sink::stdout(), out.as_bytes());
+        return super::print(out);
     }
     let mut rows = Vec::new();
     for name in names {
@@ -108,7 +107,7 @@ fn list(matches: &ArgMatches) -> Result<(), Failure> {
         let line = format!("{name:<0$}  {protocol:<1$}  {url:<2$}  {last}", widths[0], widths[1], widths[2]);
         out.push_str(&format!("{}\n", crate::output::escape::line(line.trim_end())));
     }
-    super::print(&mut Sink::stdout(), out.as_bytes())
+    super::print(out)
 }
 
 fn shown_url(text: &str) -> String {
@@ -144,7 +143,7 @@ fn show(name: &str, dirs: &[PathBuf]) -> Result<(), Failure> {
     hide(&mut profile.subscribe, of_connection.map(|offer| &offer.subscribe));
     hide(&mut profile.serve, of_serve.map(|offer| &offer.serve));
     profile.url = profile.url.as_deref().map(shown_url);
-    super::print(&mut Sink::stdout(), profile.to_toml().as_bytes())
+    super::print(profile.to_toml())
 }
 
 /// Puts the mask over secrets that stand in clear; over every text when the schema isn't known.

@@ -34,10 +34,10 @@ impl Target {
         if url::scheme_of(text).is_some() {
             return Target::of_url(text, true);
         }
-        if !action.serves() || catalog.by_id(text).is_none() {
-            if let Some(profile) = profiles::find(text)? {
-                return Target::of_profile(profile);
-            }
+        if (!action.serves() || catalog.by_id(text).is_none())
+            && let Some(profile) = profiles::find(text)?
+        {
+            return Target::of_profile(profile);
         }
         if action.serves() && profiles::check_name(text).is_ok() {
             // Whether there is such a protocol may depend on whom the user trusts.
