@@ -70,6 +70,12 @@ impl Report {
         }
     }
 
+    /// How many messages have an outcome.
+    #[cfg(test)]
+    pub fn told(&self) -> u64 {
+        self.told
+    }
+
     /// Messages of which nothing will be heard any more.
     pub fn unconfirmed(&mut self, first: u64, count: usize, reason: &str) {
         let outcome = Outcome::unconfirmed(reason);

@@ -207,3 +207,84 @@ where
     }
     outcome
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(repeat: u64, interval: Option<Duration>) -> Vec<usize> {
+        let envelope = Envelope::new("t");
+        let source = Source::Copies { payload: Bytes::from_static(b"x"), left: repeat };
+        let mut feed = Feed { envelope: &envelope, source, interval, next: None };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let mut counts = Vec::new();
+            while let Some(batch) = feed.next().await.unwrap() {
+                counts.push(batch.len());
+            }
+            counts
+        })
+    }
+
+    #[test]
+    fn repeated_messages_go_in_full_batches() {
+        assert_eq!(counts(1, None), [1]);
+        assert_eq!(counts(600, None), [256, 256, 88]);
+    }
+
+    #[test]
+    fn an_interval_lies_between_messages_and_not_after_the_last() {
+        let interval = Duration::from_millis(60);
+        let start = std::time::Instant::now();
+        assert_eq!(counts(3, Some(interval)), [1, 1, 1]);
+        let took = start.elapsed();
+        assert!(took >= 2 * interval, "{took:?}");
+        let start = std::time::Instant::now();
+        assert_eq!(counts(1, Some(Duration::from_secs(3600))), [1]);
+        assert!(start.elapsed() < Duration::from_secs(60));
+    }
+
+    /// Answers as told, and notes what it was asked.
+    fn run(
+        source: Source,
+        answer: impl Fn(usize) -> Result<Vec<Outcome>, Error>,
+    ) -> (Result<(), Cut>, Report, usize) {
+        let envelope = Envelope::new("t");
+        let mut feed = Feed { envelope: &envelope, source, interval: None, next: None };
+        let mut report = Report::new(Unit::Line, false, false);
+        let calls = std::cell::Cell::new(0);
+        let publish = |batch: Batch| {
+            let call = calls.get();
+            calls.set(call + 1);
+            let answer = answer(call).map(|_| vec![Outcome::acknowledged(); batch.len()]);
+            async move {
+                tokio::task::yield_now().await;
+                answer
+            }
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let outcome = runtime.block_on(send_all(&mut feed, publish, &mut report, &Limits::new(None), "", ""));
+        (outcome, report, calls.get())
+    }
+
+    #[test]
+    fn every_message_is_sent_and_answered() {
+        let source = Source::Copies { payload: Bytes::from_static(b"x"), left: 10_000 };
+        let (outcome, report, calls) = run(source, |_| Ok(Vec::new()));
+        outcome.unwrap();
+        assert_eq!((calls, report.told()), (40, 10_000));
+        report.verdict(Ok(()), "", "").unwrap();
+    }
+
+    #[test]
+    fn after_a_call_that_failed_no_other_is_made_and_all_that_were_made_are_told() {
+        let source = Source::Copies { payload: Bytes::from_static(b"x"), left: 1_000_000 };
+        let (outcome, report, calls) = run(source, |call| match call {
+            5.. => Err(Error::new(tracemq_plugin_api::sdk::ErrorKind::CLOSED, "gone")),
+            _ => Ok(Vec::new()),
+        });
+        assert!(matches!(outcome, Err(Cut::Failed(_))), "{outcome:?}");
+        assert!(calls <= 5 + DEPTH + 1, "{calls}");
+        assert_eq!(report.told(), calls as u64 * 256);
+    }
+}

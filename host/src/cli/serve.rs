@@ -16,10 +16,7 @@ use tracemq_plugin_api::sdk::ErrorKind;
 
 pub fn command() -> Command {
     Command::new("serve")
-        .about("Run a server, and print what clients send to it")
-        .after_help(
-            "The first line on stdout is the server's URL. Ctrl-C or SIGTERM ends it well, with status 0.",
-        )
+        .about("Run a server and print its URL, then what clients send; Ctrl-C ends it, with status 0")
         .arg(
             Arg::new("target")
                 .value_name("PROTOCOL|TARGET")
