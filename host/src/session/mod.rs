@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use tracemq_plugin_api::abi::{ConnectionBox, FfiFuture, ServerBox, SubscriptionBox};
 use tracemq_plugin_api::sdk::{Batch, Error, ErrorKind, Event, MAX_BATCH, Outcome, Verb};
 
-/// What the plugin is told beside its options. The field names are the ABI's.
-#[derive(Clone, Debug, Default, Serialize)]
+/// What the plugin is told beside its options. The field names are the ABI's. No `Debug`: the URL may hold a secret.
+#[derive(Clone, Default, Serialize)]
 pub struct Context {
     /// The target's URL, secrets resolved.
     pub url: Option<String>,
@@ -22,7 +22,7 @@ pub struct Context {
 }
 
 /// A call to be looked at by the plugin before anything is opened.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub struct Call<'a> {
     pub verb: Verb,
     pub url: Option<&'a str>,

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use tracemq_plugin_api::net::NetOptions;
 use tracemq_plugin_api::prelude::{Error, Result, Span};
@@ -15,7 +15,7 @@ use crate::auth::{Mechanism, Scram};
 use crate::wire::{Connect, QoS, Version, Will};
 
 /// The protocol version to ask for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum ProtocolVersion {
     #[serde(rename = "3.1")]
     V31,
