@@ -5,9 +5,9 @@
 
 DIR is one of two; neither is part of this repository:
 - a checkout of eclipse/paho.mqtt.testing, or its "interoperability" folder: 10 tests of 3.1.1 and 27 of 5.0;
-- the unpacked source distribution of the Python package paho-mqtt from PyPI, version 2.1 or later, whose
+- the unpacked source distribution of the Python package paho-mqtt from PyPI, version 2.2.0, whose
   tests/test_mqttv5.py is the 5.0 suite moved to that client:
-  pip download --no-deps --no-binary :all: paho-mqtt==2.1.0
+  pip download --no-deps --no-binary :all: paho-mqtt==2.2.0
 
 Prints one JSON object per test and a summary as the last line; ends with 0 if at least --minimum tests passed.
 
