@@ -23,8 +23,10 @@ use crate::session::store::Store;
 use crate::session::{Accepted, Due, KeepAlive, Notice, Session, SessionConfig, SessionError};
 use crate::wire::{Frames, Reason};
 
-/// The wait before the first attempt to reconnect, doubled up to the second.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// The wait before the first attempt to reconnect, hardly any: what the server has to repeat grows with every moment.
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+/// The wait before the second, doubled from there on up to the longest.
+const SECOND_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// A connection that lived so long, or brought a message through, was a good one: the wait starts anew after it. A server
 /// that accepts and closes at once is not asked four times a second for ever.
@@ -436,7 +438,7 @@ impl Driver {
     async fn reconnect(&mut self, commands: &mut mpsc::Receiver<Command>) -> Result<Accepted, End> {
         loop {
             self.wait(jittered(self.wait), commands).await?;
-            self.wait = (self.wait * 2).min(LONGEST_WAIT);
+            self.wait = (self.wait * 2).clamp(SECOND_WAIT, LONGEST_WAIT);
             let auth = self.auth.as_mut().filter(|_| self.session.version().is_v5());
             match self.dial.connect(&mut self.session, auth).await {
                 Ok((link, accepted)) => {
