@@ -99,7 +99,7 @@ fn it_serves_what_it_publishes() {
 #[test]
 fn its_options_stand_in_a_profile() {
     let tracemq = with_ticker();
-    tracemq.cmd(["profile", "add", "clock", "--url", "ticker://", "--label", "cuckoo"]).finish().expect(0);
+    tracemq.cmd(["profile", "add", "clock", "ticker://", "--label", "cuckoo"]).finish().expect(0);
     let done =
         tracemq.cmd(["sub", "clock", "t", "--every", "1ms", "-C", "1", "--format", "raw"]).finish().expect(0);
     assert_eq!(done.text(), "cuckoo 1\n");
