@@ -32,10 +32,7 @@ fn a_stopped_reader_holds_the_flood_back() {
     let peak = peak_kib(sub.pid(), Duration::from_secs(10));
     assert!(peak < MOST_KIB, "{peak} KiB");
     let sent = feeder.sent();
-    assert_eq!(
-        peak_kib(sub.pid(), Duration::from_millis(500)).min(sent),
-        peak_kib(sub.pid(), Duration::ZERO).min(sent)
-    );
+    thread::sleep(Duration::from_millis(500));
     assert_eq!(feeder.sent(), sent, "it is not read, so it can't be sent");
 
     sub.read_stdout();
@@ -49,7 +46,7 @@ fn a_stopped_reader_holds_the_flood_back() {
 fn a_stopped_reader_of_qos_1_keeps_its_connection_and_gets_everything() {
     const COUNT: usize = 30_000;
     let (tracemq, broker) = (Tracemq::new(), Mosquitto::plain());
-    let flags = ["t", "--qos", "1", "--format", "raw", "--keep-alive", "1s", "--receive-maximum", "100"];
+    let flags = ["t", "--qos", "1", "--format", "raw", "--keep-alive", "1s"];
     let sub = tracemq.sub(&broker.url(), "stopped").args(flags).args(["-C", &COUNT.to_string()]);
     let mut sub = broker.subscribed(sub.leave_stdout().limit(LONG), "stopped");
     let lines: String = (0..COUNT).map(|number| format!("{number:0>1000}\n")).collect();
