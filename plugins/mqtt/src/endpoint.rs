@@ -42,10 +42,10 @@ impl Endpoint {
     /// Another scheme, no host, a port that is none, a path where the transport has none.
     pub fn parse(url: &str) -> Result<Endpoint> {
         let (scheme, rest) = url.split_once("://").ok_or_else(|| bad("has no scheme"))?;
-        let (_, transport, default_port) = SCHEMES
-            .iter()
-            .find(|(name, _, _)| name.eq_ignore_ascii_case(scheme))
-            .ok_or_else(|| bad(&format!("{scheme}:// is not an MQTT scheme (mqtt, mqtts, mqtt+ws, mqtt+wss)")))?;
+        let (_, transport, default_port) =
+            SCHEMES.iter().find(|(name, _, _)| name.eq_ignore_ascii_case(scheme)).ok_or_else(|| {
+                bad(&format!("{scheme}:// is not an MQTT scheme (mqtt, mqtts, mqtt+ws, mqtt+wss)"))
+            })?;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
@@ -68,8 +68,9 @@ impl Endpoint {
             (true, query) => format!("{DEFAULT_PATH}{query}"),
             (false, "" | "/") => String::new(),
             (false, path) => {
-                return Err(bad(&format!("has a path ({path}), but {scheme}:// has none"))
-                    .hint("the topic is an argument of its own; for a WebSocket path use mqtt+ws:// or mqtt+wss://"));
+                return Err(bad(&format!("has a path ({path}), but {scheme}:// has none")).hint(
+                    "the topic is an argument of its own; for a WebSocket path use mqtt+ws:// or mqtt+wss://",
+                ));
             }
         };
         Ok(Endpoint { transport: *transport, host: host.to_owned(), port, path })
@@ -87,7 +88,8 @@ impl Endpoint {
 
 fn split_port(address: &str) -> Result<(&str, Option<&str>)> {
     if let Some(rest) = address.strip_prefix('[') {
-        let (host, after) = rest.split_once(']').ok_or_else(|| bad("has an IPv6 address without its closing bracket"))?;
+        let (host, after) =
+            rest.split_once(']').ok_or_else(|| bad("has an IPv6 address without its closing bracket"))?;
         return match after.strip_prefix(':') {
             Some(port) => Ok((host, Some(port))),
             None if after.is_empty() => Ok((host, None)),

@@ -82,7 +82,8 @@ impl PublishOptions {
         self.qos()?;
         self.message_expiry()?;
         if let Some(response) = &self.response_topic {
-            topic::check_topic(response).map_err(|error| crate::error::invalid("--response-topic", &error))?;
+            topic::check_topic(response)
+                .map_err(|error| crate::error::invalid("--response-topic", &error))?;
         }
         let given = [
             ("--message-expiry", self.message_expiry.is_some()),

@@ -71,8 +71,12 @@ impl SubscribeOptions {
     /// A bad filter, a value out of range, options that the version has no place for.
     pub fn subscribe(&self, topics: &[String], version: Version) -> Result<Subscribe> {
         if self.qos.len() > 1 && self.qos.len() != topics.len() {
-            return Err(Error::config(format!("--qos was given {} times for {} topics", self.qos.len(), topics.len()))
-                .hint("give it once for all topics, or once for each"));
+            return Err(Error::config(format!(
+                "--qos was given {} times for {} topics",
+                self.qos.len(),
+                topics.len()
+            ))
+            .hint("give it once for all topics, or once for each"));
         }
         let given = [
             ("--no-local", self.no_local),
