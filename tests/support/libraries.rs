@@ -35,8 +35,8 @@ pub fn old_api() -> PathBuf {
     BUILT.get_or_init(|| build_apart(&tests_folder().join("abi"))).clone()
 }
 
-/// A copy of `tests/abi` whose packages begin with `name` instead of `old`, changed by `change`, and built. Returns the
-/// folder with the results.
+/// A copy of `tests/abi` whose packages begin with `name` instead of `old` and whose API stands in `name/plugin-api`, changed
+/// by `change` and built. Returns the folder with the results.
 pub fn changed_api(name: &str, change: impl FnOnce(&Path)) -> PathBuf {
     let copy = apart().join(format!("{name}-api"));
     drop(std::fs::remove_dir_all(&copy));
@@ -47,6 +47,11 @@ pub fn changed_api(name: &str, change: impl FnOnce(&Path)) -> PathBuf {
         replace(&copy.join("Cargo.toml"), &format!("{old:?}"), &format!("{new:?}"));
         replace(&copy.join("Cargo.lock"), &format!("name = {old:?}"), &format!("name = {new:?}"));
         replace(&copy.join(&new).join("Cargo.toml"), &format!("name = {old:?}"), &format!("name = {new:?}"));
+    }
+    // Cargo tells packages of one target folder apart by their place in their workspace, not by that of the workspace.
+    std::fs::rename(copy.join("v1.0"), copy.join(name)).expect("the copy can be changed");
+    for place in ["members = [\"", "path = \""] {
+        replace(&copy.join("Cargo.toml"), &format!("{place}v1.0/"), &format!("{place}{name}/"));
     }
     change(&copy);
     build_apart(&copy)

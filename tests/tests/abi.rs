@@ -11,7 +11,7 @@ fn grown_api() -> PathBuf {
     BUILT
         .get_or_init(|| {
             changed_api("grown", |copy| {
-                let api = copy.join("v1.0/plugin-api");
+                let api = copy.join("grown/plugin-api");
                 replace(&api.join("Cargo.toml"), "version = \"1.0.0\"", "version = \"1.1.0\"");
                 replace(
                     &copy.join("Cargo.lock"),
@@ -55,13 +55,13 @@ fn grown_api() -> PathBuf {
 /// A field added to what crosses by value, under the same version: what must never be done.
 fn broken_api() -> PathBuf {
     changed_api("broken", |copy| {
-        let batch = copy.join("v1.0/plugin-api/src/abi/batch.rs");
+        let batch = copy.join("broken/plugin-api/src/abi/batch.rs");
         replace(
             &batch,
             "    /// Reserved for what later versions add to a message.\n    pub extension: Slice,\n",
             "    pub extension: Slice,\n    pub priority: u64,\n",
         );
-        let builder = copy.join("v1.0/plugin-api/src/sdk/batch.rs");
+        let builder = copy.join("broken/plugin-api/src/sdk/batch.rs");
         replace(
             &builder,
             "            extension: Slice::absent(),\n",
