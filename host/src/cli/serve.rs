@@ -8,7 +8,7 @@ use super::job::Job;
 use super::run::{self, Cut, Ending, Limits, Serving, Stop};
 use super::subscribe::{self, Receiver};
 use crate::failure::Failure;
-use crate::output::{Formatter, Printer, Sink, Style};
+use crate::output::{Formatter, Printer, Sink, Style, events};
 use clap::{Arg, ArgAction, Command};
 use serde_json::json;
 use std::future::pending;
@@ -65,6 +65,11 @@ async fn serve(job: &Job, serving: &Serving, json: bool, printer: &mut Printer) 
         printer.line(&json!({"url": first, "urls": addresses}).to_string())?;
     } else {
         printer.line(first)?;
+        for other in addresses.iter().skip(1) {
+            if !job.global.quiet {
+                events::line(&format!("also at {other}"));
+            }
+        }
     }
     let limits = Limits::new(None);
     let messages = match limits.keep(serving.server().messages()).await? {

@@ -23,8 +23,6 @@ impl Reason {
     pub const PACKET_ID_IN_USE: Self = Self(0x91);
     /// The packet identifier is not known.
     pub const PACKET_ID_NOT_FOUND: Self = Self(0x92);
-    /// More unacknowledged messages than we allowed.
-    pub const RECEIVE_MAXIMUM_EXCEEDED: Self = Self(0x93);
     /// A topic alias of 0, above our maximum, or never defined.
     pub const TOPIC_ALIAS_INVALID: Self = Self(0x94);
     /// A packet above our maximum packet size.
