@@ -47,7 +47,8 @@ impl Shown {
             // That the first attempt went well is what the user expects; only after a loss is it news.
             EventKind::CONNECTED => !again,
             EventKind::SUBSCRIBED => true,
-            EventKind::DISCONNECTED => self.closing.load(Ordering::Relaxed),
+            // After the subscription has ended nobody misses what still comes.
+            EventKind::DISCONNECTED | EventKind::DROPPED => self.closing.load(Ordering::Relaxed),
             _ => false,
         };
         (self.show.verbose || !routine).then(|| text(event))
