@@ -29,10 +29,11 @@ use super::event::{BrokerEvent, BrokerMessage, OutgoingMessage, Text};
 use super::feed::Feed;
 use super::filter;
 use super::front::Front;
-use super::hooks::{House, Users};
+use super::hooks::House;
 use super::links::{Links, Transport};
 use super::options::{BrokerOptions, Limits};
 use super::stores::{KeepAliveCap, Retained, RetainedStore, RoundRobin};
+use super::users::Users;
 use super::wills::Wills;
 
 /// Where a broker listens unless told otherwise: this machine only, on the registered ports of MQTT.

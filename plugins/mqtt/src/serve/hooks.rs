@@ -1,17 +1,13 @@
 //! Our say in what the broker library does: who may connect, what is refused, what is shown.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use ring::hmac;
-use ring::rand::SystemRandom;
 use rmqtt::codec::types::Publish as CodecPublish;
-use rmqtt::codec::v5::{PublishAckReason, SubscribeAckReason, ToReasonCode};
+use rmqtt::codec::v5::{PublishAckReason, SubscribeAckReason};
 use rmqtt::context::ServerContext;
 use rmqtt::hook::{Handler, HookResult, Parameter, ReturnType, Type};
-use rmqtt::net::MqttError;
 use rmqtt::session::Session;
 use rmqtt::types::{
     AuthResult, ConnectInfo, From as Origin, FromType, Id, LastWill, Publish, PublishAclResult,
@@ -21,13 +17,14 @@ use rmqtt::types::{
 use tokio::time::{Instant, sleep};
 
 use super::budget::Budget;
-use super::error::BrokerError;
 use super::event::{BrokerEvent, BrokerMessage, Properties, Text};
 use super::feed::Feed;
 use super::filter;
 use super::links::Links;
-use super::options::{DenyRule, User};
+use super::options::DenyRule;
+use super::reasons::{code, describe, disconnect_code};
 use super::stores::Retained;
+use super::users::Users;
 use super::wills::Wills;
 
 /// How long a publisher waits for memory before its message is refused.
@@ -38,55 +35,6 @@ const SETTLE_PATIENCE: Duration = Duration::from_secs(1);
 const SETTLE_PAUSE: Duration = Duration::from_millis(2);
 /// How long a connection waits before it takes over the session of one that seems alive.
 const TAKEOVER_PAUSE: Duration = Duration::from_millis(20);
-
-/// The reason codes of MQTT 5.0 that our own checks lead to.
-mod code {
-    pub(super) const UNSPECIFIED: u8 = 0x80;
-    pub(super) const MALFORMED_PACKET: u8 = 0x81;
-    pub(super) const TOPIC_FILTER_INVALID: u8 = 0x8F;
-    pub(super) const PACKET_TOO_LARGE: u8 = 0x95;
-    pub(super) const SESSION_TAKEN_OVER: u8 = 0x8E;
-    pub(super) const TOPIC_NAME_INVALID: u8 = 0x90;
-    pub(super) const TOPIC_ALIAS_INVALID: u8 = 0x94;
-    pub(super) const QUOTA_EXCEEDED: u8 = 0x97;
-    pub(super) const NOT_AUTHORIZED: u8 = 0x87;
-}
-
-/// The users as keyed digests: the secrets are not kept, and comparing takes the same time for any guess.
-pub(super) struct Users {
-    key: hmac::Key,
-    digests: HashMap<String, hmac::Tag>,
-    nobody: hmac::Tag,
-}
-
-impl Users {
-    pub(super) fn new(users: &[User]) -> Result<Self, BrokerError> {
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
-            .map_err(|_| std::io::Error::other("the system has no random numbers"))?;
-        let mut digests = HashMap::new();
-        for user in users {
-            if digests.insert(user.name.clone(), hmac::sign(&key, user.secret.as_bytes())).is_some() {
-                return Err(BrokerError::Option {
-                    option: "user",
-                    reason: format!("the name \"{}\" is given twice", user.name),
-                });
-            }
-        }
-        let nobody = hmac::sign(&key, b"");
-        Ok(Self { key, digests, nobody })
-    }
-
-    fn allow(&self, name: Option<&str>, password: Option<&[u8]>) -> bool {
-        if self.digests.is_empty() {
-            return true;
-        }
-        let known = name.and_then(|name| self.digests.get(name));
-        // An unknown name is compared too, so that it takes as long as a known one.
-        let digest = known.unwrap_or(&self.nobody);
-        let same = hmac::verify(&self.key, password.unwrap_or_default(), digest.as_ref()).is_ok();
-        same && known.is_some() && password.is_some()
-    }
-}
 
 /// What the hooks decide by and report to.
 pub(super) struct House {
@@ -402,62 +350,6 @@ async fn is_kept(session: &Session) -> bool {
             let disconnect = session.disconnect().await.ok().flatten();
             !session.fitter.session_expiry_interval(disconnect.as_ref()).is_zero()
         }
-    }
-}
-
-/// The reason code a 5.0 client must be told in DISCONNECT; `None` when it left by itself.
-fn disconnect_code(reason: &Reason) -> Option<u8> {
-    match reason {
-        Reason::ConnectDisconnect(_) | Reason::ConnectRemoteClose => None,
-        // Another connection with the same client identifier.
-        Reason::ConnectKicked(false) => Some(code::SESSION_TAKEN_OVER),
-        // The library has one error for all faults of a topic alias, and only its text tells them apart.
-        Reason::MqttError(MqttError::PublishAckReason(_, text)) if text.contains("alias") => {
-            Some(code::TOPIC_ALIAS_INVALID)
-        }
-        Reason::MqttError(MqttError::PublishAckReason(PublishAckReason::NotAuthorized, _)) => {
-            Some(code::NOT_AUTHORIZED)
-        }
-        Reason::Error(text) => Some(undecodable(text)),
-        Reason::Reasons(reasons) => match reasons.first() {
-            Some(first) => disconnect_code(first),
-            None => Some(reason.to_reason_code().into()),
-        },
-        other => Some(other.to_reason_code().into()),
-    }
-}
-
-/// The library hands a packet that it could not read over as text only.
-fn undecodable(text: &str) -> u8 {
-    match text {
-        _ if text.starts_with("Max size exceeded") => code::PACKET_TOO_LARGE,
-        "Invalid topic name" => code::TOPIC_NAME_INVALID,
-        "Invalid topic filter" => code::TOPIC_FILTER_INVALID,
-        "Malformed packet"
-        | "Invalid length"
-        | "utf8 error"
-        | "Unsupported packet type"
-        | "Packet id is required" => code::MALFORMED_PACKET,
-        _ => code::UNSPECIFIED,
-    }
-}
-
-/// The reason in words.
-fn describe(reason: &Reason) -> String {
-    match reason {
-        Reason::ConnectDisconnect(_) => "the client disconnected".to_owned(),
-        Reason::ConnectRemoteClose => "the client closed the connection without DISCONNECT".to_owned(),
-        Reason::ConnectKeepaliveTimeout => "keep alive: nothing was heard from the client".to_owned(),
-        Reason::ConnectKicked(_) => "another connection took over the session".to_owned(),
-        Reason::SessionExpiration => "the session expired".to_owned(),
-        Reason::MessageExpiration => "the message expired".to_owned(),
-        Reason::MessageQueueFull => "the receiver's queue is full".to_owned(),
-        Reason::InflightWindowFull => "the client sent more than the receive maximum allows".to_owned(),
-        Reason::Reasons(reasons) => match reasons.first() {
-            Some(first) => describe(first),
-            None => reason.to_string(),
-        },
-        other => other.to_string(),
     }
 }
 

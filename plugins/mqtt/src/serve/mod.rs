@@ -20,8 +20,10 @@ mod front;
 mod hooks;
 mod links;
 mod options;
+mod reasons;
 mod server;
 mod stores;
+mod users;
 mod websocket;
 mod wills;
 

@@ -31,7 +31,7 @@ impl From<BrokerError> for Error {
             BrokerError::Publish { .. } => ErrorKind::PROTOCOL,
             BrokerError::Stopped => ErrorKind::CLOSED,
         };
-        Self::new(kind, error.to_string()).while_doing("serve")
+        Self::new(kind, error.to_string())
     }
 }
 
