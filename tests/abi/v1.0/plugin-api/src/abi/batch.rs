@@ -168,7 +168,12 @@ impl Batch {
     /// The messages for which `keep` holds, sharing the buffers.
     pub fn filter(&self, keep: impl Fn(&MessageView<'_>) -> bool) -> Batch {
         let mut kept = self.clone();
-        kept.records = self.records.iter().filter(|record| keep(&MessageView { batch: self, record })).copied().collect();
+        kept.records = self
+            .records
+            .iter()
+            .filter(|record| keep(&MessageView { batch: self, record }))
+            .copied()
+            .collect();
         kept
     }
 

@@ -11,6 +11,7 @@ use abi_stable::abi_stability::abi_checking::{
     AbiInstability, AbiInstabilityErrors, CheckingGlobals, check_layout_compatibility_with_globals,
 };
 use abi_stable::library::{IsLayoutChecked, LibHeader};
+use abi_stable::type_layout::TLFieldOrFunction;
 use std::fmt;
 
 /// Why a library's header was not accepted.
@@ -101,8 +102,11 @@ fn check_layout(module: &'static LibHeader) -> Result<(), String> {
 fn describe(errors: &AbiInstabilityErrors, swapped: bool) -> String {
     let mut lines = Vec::new();
     for error in &errors.errors {
-        let place = error.stack_trace.last().map(|entry| entry.found);
-        let place = place.map_or_else(String::new, |field| first_line(&field.to_string()));
+        let place = error.stack_trace.last().map(|entry| match entry.found {
+            TLFieldOrFunction::Field(field) => field.full_type().to_string(),
+            TLFieldOrFunction::Function(function) => format!("function {}", function.name),
+        });
+        let place = place.unwrap_or_default();
         for difference in &error.errs {
             let line = format!("{}{}", place, one_line(difference, swapped));
             if !lines.contains(&line) {

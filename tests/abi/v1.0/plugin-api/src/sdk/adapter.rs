@@ -4,6 +4,7 @@ use super::events::EventStream;
 use super::guard::{Quiet, guard};
 use super::protocol::Facts;
 use super::runtime::{call, direct};
+use super::turns::Turns;
 use super::{
     Batch, Call, Connection, Context, Descriptor, Error, Events, Outcome, Protocol, Result, Schemas, Server,
     Verb,
@@ -119,6 +120,7 @@ extern "C" fn connect<P: Protocol>(options: RString, context: RString) -> FfiFut
             connection: Arc::new(Quiet::new(connection)),
             events: Arc::new(events),
             publish: OptionCache::new(),
+            turns: Turns::default(),
         };
         Ok(ConnectionApi_TO::from_value(shared, TD_Opaque))
     })
@@ -132,6 +134,7 @@ extern "C" fn serve<P: Protocol>(options: RString, context: RString) -> FfiFutur
             server: Arc::new(Quiet::new(server)),
             events: Arc::new(events),
             publish: OptionCache::new(),
+            turns: Turns::default(),
         };
         Ok(ServerApi_TO::from_value(shared, TD_Opaque))
     })
@@ -180,12 +183,14 @@ struct SharedConnection<C: Connection> {
     connection: Arc<Quiet<C>>,
     events: Arc<EventStream>,
     publish: OptionCache<C::Publish>,
+    turns: Turns,
 }
 
 impl<C: Connection> ConnectionApi for SharedConnection<C> {
     fn publish(&self, batch: Batch, options: RString) -> FfiFuture<RVec<Outcome>> {
         let (connection, options) = (Arc::clone(&self.connection), self.publish.get(options));
-        call(async move { connection.publish(batch, options?).await.map(RVec::from) })
+        let turn = self.turns.next();
+        call(turn.run(async move { connection.publish(batch, options?).await.map(RVec::from) }))
     }
 
     fn subscribe(&self, topics: RString, options: RString) -> FfiFuture<SubscriptionBox> {
@@ -224,6 +229,7 @@ struct SharedServer<S: Server> {
     server: Arc<Quiet<S>>,
     events: Arc<EventStream>,
     publish: OptionCache<S::Publish>,
+    turns: Turns,
 }
 
 impl<S: Server> ServerApi for SharedServer<S> {
@@ -239,7 +245,8 @@ impl<S: Server> ServerApi for SharedServer<S> {
 
     fn publish(&self, batch: Batch, options: RString) -> FfiFuture<RVec<Outcome>> {
         let (server, options) = (Arc::clone(&self.server), self.publish.get(options));
-        call(async move { server.publish(batch, options?).await.map(RVec::from) })
+        let turn = self.turns.next();
+        call(turn.run(async move { server.publish(batch, options?).await.map(RVec::from) }))
     }
 
     fn events(&self) -> FfiFuture<RVec<Event>> {

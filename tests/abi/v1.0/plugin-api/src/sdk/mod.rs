@@ -15,6 +15,7 @@ mod logging;
 mod protocol;
 mod queue;
 mod runtime;
+mod turns;
 
 pub use crate::abi::{
     Batch, Buffer, Error, ErrorKind, Event, EventKind, MAX_BATCH, MessageView, MetaValue, Outcome,
@@ -31,7 +32,7 @@ pub use queue::{BatchSender, Permit, Subscription, queue};
 pub use runtime::spawn;
 
 /// The result of everything that a plugin does for the host.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Nanoseconds since 1970-01-01 UTC, as messages and events carry it.
 pub fn now() -> i64 {

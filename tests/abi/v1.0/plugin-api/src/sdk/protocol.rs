@@ -118,7 +118,9 @@ pub trait Connection: Send + Sync + 'static {
     type Publish: Options;
     type Subscribe: Options;
 
-    /// Sends the messages in order and waits until the protocol's own confirmation of each, where it has one.
+    /// Sends the messages in order and waits until the protocol's own confirmation of each, where it has one. Several calls
+    /// may be under way: each is polled for the first time after the one before it, so what is put into a queue before the
+    /// first wait stays in order.
     fn publish(
         &self,
         batch: Batch,
