@@ -23,14 +23,14 @@ use crate::session::store::Store;
 use crate::session::{Accepted, Due, KeepAlive, Notice, Session, SessionConfig, SessionError};
 use crate::wire::{Frames, Reason};
 
-/// The wait before the first attempt to reconnect, hardly any: what the server has to repeat grows with every moment.
-const FIRST_WAIT: Duration = Duration::from_millis(20);
-/// The wait before the second, doubled from there on up to the longest.
+/// The wait before the second attempt to reconnect, doubled from there on up to the longest. The first follows a good
+/// connection at once: what the server has to repeat grows with every moment.
 const SECOND_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// A connection that lived so long, or brought a message through, was a good one: the wait starts anew after it. A server
-/// that accepts and closes at once is not asked four times a second for ever.
+/// A connection that lived so long, or brought so many messages through, was a good one. A server that accepts and closes
+/// at once is not asked again and again without a pause.
 const GOOD_LIFE: Duration = Duration::from_secs(5);
+const GOOD_MESSAGES: u64 = 10;
 
 pub(super) struct Driver {
     dial: Dial,
@@ -102,7 +102,7 @@ impl Driver {
                         token: 0,
                         link: Some(link),
                         paused: false,
-                        wait: FIRST_WAIT,
+                        wait: Duration::ZERO,
                         settled: 0,
                     };
                     driver.say_connected(&accepted);
@@ -125,8 +125,8 @@ impl Driver {
                     let end = self.serve(&mut link, &mut commands).await;
                     self.session.connection_lost();
                     self.settle_notices();
-                    if self.progress() != before || since.elapsed() >= GOOD_LIFE {
-                        self.wait = FIRST_WAIT;
+                    if self.progress() - before >= GOOD_MESSAGES || since.elapsed() >= GOOD_LIFE {
+                        self.wait = Duration::ZERO;
                     }
                     end
                 }
