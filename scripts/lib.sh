@@ -44,9 +44,12 @@ plugin_packages() {
 install_if_changed() {
     local file=$1 folder=$2 name
     name=$(basename "$file")
+    # Whatever the umask: plugins that others can write to are not trusted.
     mkdir -p "$folder"
+    chmod go-w "$folder"
     if ! cmp -s "$file" "$folder/$name"; then
         cp "$file" "$folder/.$name.new"
+        chmod go-w "$folder/.$name.new"
         mv -f "$folder/.$name.new" "$folder/$name"
     fi
 }
