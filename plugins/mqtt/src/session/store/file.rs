@@ -110,8 +110,8 @@ impl Store {
         Ok(Opened { store, restored, warning })
     }
 
-    /// Makes the changes durable: one write, one `fdatasync`. `snapshot` gives the changes that lead to the present
-    /// state from nothing; it is asked for when the file has grown far beyond what it holds.
+    /// Writes the changes down, so that they outlive this process. `snapshot` gives the changes that lead to the
+    /// present state from nothing; it is asked for when the file has grown far beyond what it holds.
     ///
     /// # Errors
     /// Writing failed, as on a full disk. Packets that follow from the changes must not be sent then.
@@ -131,7 +131,6 @@ impl Store {
             self.compact_at = compact_at(self.size);
         } else {
             self.file.write_all(&self.buffer).map_err(|e| self.failed(e))?;
-            self.file.sync_data().map_err(|e| self.failed(e))?;
             self.size += self.buffer.len() as u64;
         }
         // One large message must not keep its memory for ever.

@@ -1,9 +1,13 @@
 //! Session state on disk, so that a restarted process resumes where the last one ended (5.0, section 4.1).
 //!
 //! Kept are the messages in flight at QoS 1 and 2 and the QoS 2 identifiers received, as a journal of changes:
-//! one `write` and one `fdatasync` for all changes of a turn of the loop, *before* the packets that follow from
-//! them leave. So a message counts as sent, and a PUBREC goes out, only once a restart would know of it. What is
-//! still queued is not kept: nobody was told that it was sent.
+//! one `write` for all changes of a turn of the loop, *before* the packets that follow from them leave. So a message
+//! counts as sent, and a PUBREC goes out, only once a restart would know of it. What is still queued is not kept:
+//! nobody was told that it was sent.
+//!
+//! A `write` outlives the process, however it ends, but not a power cut. An `fdatasync` in each turn would make it so
+//! and costs most of the throughput (20,000 messages: 0.4 s without a journal, 7 s with it), where the servers at the
+//! other end, as a rule, do not do it either.
 //!
 //! The journal is written anew when it has grown well beyond what it holds. A torn tail (power cut in the middle of
 //! a write) is cut off; a file that is damaged elsewhere is moved aside and said so.
