@@ -115,6 +115,25 @@ fn what_is_known_to_hang_is_not_waited_for_again() {
 }
 
 #[test]
+fn what_is_remembered_of_a_file_goes_with_its_content() {
+    let tracemq = Tracemq::new();
+    let path = file(&tracemq, "changing.so", &fs::read(fixture("loopback")).expect("it was built"));
+    let trust = || tracemq.cmd(["plugin", "trust"]).arg(&path).finish();
+    assert!(trust().expect(0).text().contains("loopback 0.1.0"));
+    for (name, text) in [("twin", "twin 1.0.0"), ("loopback", "loopback 0.1.0")] {
+        fs::copy(fixture(name), &path).expect("the home can be written to");
+        assert!(trust().expect(0).text().contains(text));
+        let done = tracemq.cmd(["plugin", "list"]).finish().expect(0);
+        assert!(done.lines().iter().any(|line| line.starts_with(&format!("{name} "))), "{done:?}");
+    }
+    fs::copy(fixture("no_plugin"), &path).expect("the home can be written to");
+    assert!(trust().expect(7).reason().contains("holds no plugin"));
+    fs::copy(fixture("loopback"), &path).expect("the home can be written to");
+    trust().expect(0);
+    tracemq.cmd(["pub", "loopback://", "t", "x"]).finish().expect(0);
+}
+
+#[test]
 fn an_invalid_descriptor_is_told_by_its_rule() {
     let tracemq = Tracemq::new();
     for (name, part) in [("bad_id", "Bad Id/../"), ("bad_schema", "point")] {
