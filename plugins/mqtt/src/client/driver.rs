@@ -27,10 +27,11 @@ use crate::wire::{Frames, Reason};
 /// connection at once: what the server has to repeat grows with every moment.
 const SECOND_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// A connection that lived so long, or brought so many messages through, was a good one. A server that accepts and closes
-/// at once is not asked again and again without a pause.
+/// A connection that lived so long, or brought so many packets, was a good one. Packets, not messages: a server that goes
+/// through what it had sent before brings nothing new for a while. One that accepts and closes at once brings none, and is
+/// not asked again and again without a pause.
 const GOOD_LIFE: Duration = Duration::from_secs(5);
-const GOOD_MESSAGES: u64 = 10;
+const GOOD_PACKETS: usize = 10;
 
 pub(super) struct Driver {
     dial: Dial,
@@ -47,8 +48,8 @@ pub(super) struct Driver {
     keep_alive: KeepAlive,
     paused: bool,
     wait: Duration,
-    /// Messages of ours that got an outcome.
-    settled: u64,
+    /// Packets that this connection has brought.
+    packets: usize,
 }
 
 /// Why serving a link ended.
@@ -103,7 +104,7 @@ impl Driver {
                         link: Some(link),
                         paused: false,
                         wait: Duration::ZERO,
-                        settled: 0,
+                        packets: 0,
                     };
                     driver.say_connected(&accepted);
                     return Ok((driver, facts));
@@ -121,11 +122,12 @@ impl Driver {
         loop {
             let end = match self.link.take() {
                 Some(mut link) => {
-                    let (since, before) = (Instant::now(), self.progress());
+                    let since = Instant::now();
+                    self.packets = 0;
                     let end = self.serve(&mut link, &mut commands).await;
                     self.session.connection_lost();
                     self.settle_notices();
-                    if self.progress() - before >= GOOD_MESSAGES || since.elapsed() >= GOOD_LIFE {
+                    if self.packets >= GOOD_PACKETS || since.elapsed() >= GOOD_LIFE {
                         self.wait = Duration::ZERO;
                     }
                     end
@@ -152,11 +154,6 @@ impl Driver {
                 End::Dropped => return,
             }
         }
-    }
-
-    /// Grows with each message that went through, in either direction.
-    fn progress(&self) -> u64 {
-        self.session.delivered() + self.settled
     }
 
     /// Serves one connection until it ends.
@@ -274,6 +271,7 @@ impl Driver {
             Err(error) => return Err(self.reject(link, SessionError::Wire(error)).await),
         };
         let (buffer, count) = taken;
+        self.packets = self.packets.saturating_add(count);
         let mut collector = self.sinks.collect(&buffer, count);
         let mut result = Ok(());
         for frame in Frames::new(&buffer) {
@@ -372,10 +370,7 @@ impl Driver {
     fn settle_notices(&mut self) {
         for notice in self.session.notices() {
             match notice {
-                Notice::Published { token, outcome } => {
-                    self.settled += 1;
-                    self.publishing.settle(token, outcome);
-                }
+                Notice::Published { token, outcome } => self.publishing.settle(token, outcome),
                 Notice::Subscribed { token, results, text } => {
                     self.subscribed(token, &results, text.as_deref())
                 }
