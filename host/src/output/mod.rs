@@ -10,7 +10,7 @@ mod outcome;
 mod sink;
 mod template;
 mod text;
-mod time;
+pub mod time;
 
 pub use outcome::{append_outcome, status_name};
 pub use sink::{Sink, WriteError};

@@ -5,6 +5,7 @@
 //! The store is one TOML file for people to read; its lock is a file beside it, since the store itself is replaced.
 
 use crate::folders;
+use crate::output::time::write_time;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fs::{File, Metadata};
@@ -104,7 +105,9 @@ impl Store {
 
     /// Trusts a library with this content from now on.
     pub fn add(&mut self, path: &Path, digest: &str) -> Result<(), String> {
-        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let mut now = Vec::new();
+        write_time(tracemq_plugin_api::sdk::now(), &mut now);
+        let now = String::from_utf8_lossy(&now).into_owned();
         self.change(|content| {
             content.plugin.retain(|record| record.path != path);
             content.plugin.push(Record { path: path.into(), sha256: digest.into(), trusted: now });
