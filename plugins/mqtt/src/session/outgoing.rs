@@ -155,7 +155,7 @@ impl Outgoing {
     pub(super) fn abandon(&mut self) -> Vec<u64> {
         let flights = self.flights.iter_mut().flatten().filter_map(|flight| flight.token.take());
         let mut tokens: Vec<u64> = flights.collect();
-        tokens.extend(self.unflushed.drain(..));
+        tokens.append(&mut self.unflushed);
         tokens.extend(self.queue.drain(..).map(|queued| queued.token));
         self.queued_bytes = 0;
         tokens
