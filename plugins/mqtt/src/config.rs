@@ -113,10 +113,10 @@ pub struct ConnectOptions {
     ))]
     pub session_expiry: Option<Span>,
 
-    /// Most unacknowledged messages at once: towards us (5.0), and from us to a 3.x server
+    /// Most unacknowledged messages at once: towards us (5.0), and from us to a 3.x server (default there 20)
     #[schemars(title = "Receive maximum", range(min = 1, max = 65535), extend(
         "x-group" = "session", "x-order" = 52, "x-title-fr" = "Maximum en réception",
-        "x-help-fr" = "Nombre maximal de messages non acquittés : vers nous (5.0), et de nous vers un serveur 3.x"
+        "x-help-fr" = "Nombre maximal de messages non acquittés : vers nous (5.0), et de nous vers un serveur 3.x (20 par défaut)"
     ))]
     pub receive_maximum: Option<u16>,
 

@@ -60,15 +60,13 @@ pub struct SessionConfig {
 }
 
 impl SessionConfig {
-    /// The defaults: 100 in flight, 1,024 messages or 4 MiB queued, no aliases.
+    /// The defaults: 100 in flight in 5.0 and 20 before, 1,024 messages or 4 MiB queued, no aliases.
+    ///
+    /// Before 5.0 a server can't say how many it bears. mosquitto closes the connection of a 3.x client that, resuming its
+    /// session, has more than 20 open at QoS 2, again and again; 20 is also what its own clients keep to.
     pub fn new(connect: Connect) -> Self {
-        Self {
-            connect,
-            max_in_flight: 100,
-            queue_messages: 1024,
-            queue_bytes: 4 << 20,
-            use_topic_aliases: false,
-        }
+        let max_in_flight = if connect.version.is_v5() { 100 } else { 20 };
+        Self { connect, max_in_flight, queue_messages: 1024, queue_bytes: 4 << 20, use_topic_aliases: false }
     }
 }
 
