@@ -27,6 +27,8 @@ use crate::wire::{Frames, Reason};
 /// connection at once: what the server has to repeat grows with every moment.
 const SECOND_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// A stream of messages closer together than this is gathered a little; a lone message goes on at once.
+const BUSY: Duration = Duration::from_millis(1);
 /// A connection that lived so long, or brought so many packets, was a good one. Packets, not messages: a server that goes
 /// through what it had sent before brings nothing new for a while. One that accepts and closes at once brings none, and is
 /// not asked again and again without a pause.
@@ -208,11 +210,18 @@ impl Driver {
             biased;
             moved = link.moved(reading) => match moved {
                 Ok(Moved::Written) => {
-                    self.keep_alive.sent(now);
+                    self.keep_alive.sent(Instant::now());
                     self.session.flushed();
                     self.settle_notices();
                 }
-                Ok(Moved::Read) => self.keep_alive.heard(now),
+                Ok(Moved::Read) => {
+                    let now = Instant::now();
+                    let busy = self.keep_alive.since_heard(now) < BUSY;
+                    self.keep_alive.heard(now);
+                    if busy {
+                        link.gather().await.map_err(|error| End::Lost(lost(&self.dial.endpoint, &error)))?;
+                    }
+                }
                 Err(error) => return Err(End::Lost(lost(&self.dial.endpoint, &error))),
             },
             () = self.sinks.changed() => {

@@ -15,6 +15,10 @@ use crate::wire::{Frame, Frames, WireError};
 /// How much one read asks for. Many small packets share such a buffer, and a batch keeps it alive.
 const READ: usize = 64 * 1024;
 
+/// [`Link::gather`] stops once it has so many bytes, or has tried so often.
+const GATHERED: usize = 4 * 1024;
+const GATHER_ROUNDS: usize = 4;
+
 pub(super) struct Link {
     stream: Stream,
     input: BytesMut,
@@ -91,6 +95,30 @@ impl Link {
             }
             Poll::Pending
         })
+    }
+
+    /// Reads what has come in the meantime, without waiting for it. A server that writes packet by packet would otherwise be
+    /// read packet by packet, and each time the host woken and an acknowledgement written for one message.
+    pub(super) async fn gather(&mut self) -> io::Result<()> {
+        for _ in 0..GATHER_ROUNDS {
+            if self.input.len() >= GATHERED {
+                return Ok(());
+            }
+            // Where cores are short, the server gets its turn now instead of after all that one message sets off.
+            std::thread::yield_now();
+            // tokio learns of new data only when its reactor turns.
+            tokio::task::yield_now().await;
+            let before = self.input.len();
+            poll_fn(|context| match self.poll_read(context) {
+                Poll::Ready(result) => Poll::Ready(result),
+                Poll::Pending => Poll::Ready(Ok(())),
+            })
+            .await?;
+            if self.input.len() == before {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
