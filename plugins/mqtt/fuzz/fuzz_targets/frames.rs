@@ -22,7 +22,11 @@ fuzz_target!(|data: &[u8]| {
             }
             let Ok(view) = PublishView::read(&frame, version) else { continue };
             for range in [&view.topic, &view.properties, &view.payload] {
-                assert!(frame.body.start <= range.start && range.start <= range.end && range.end <= frame.body.end);
+                assert!(
+                    frame.body.start <= range.start
+                        && range.start <= range.end
+                        && range.end <= frame.body.end
+                );
             }
             let list = Properties::new(&buffer[view.properties.clone()]);
             let read: usize = list.count();

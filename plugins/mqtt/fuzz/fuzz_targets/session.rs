@@ -36,7 +36,7 @@ fn run(version: Version, persistent: bool, mut data: &[u8]) {
     session.restore(Restored::default());
     let mut sink = Sink(0);
     let mut token = 0;
-    let mut accept = |session: &mut Session, present| {
+    let accept = |session: &mut Session, present| {
         session.on_connack(ConnAck { session_present: present, code: 0, properties: None }).is_ok()
     };
     accept(&mut session, false);
