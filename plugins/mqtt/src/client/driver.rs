@@ -219,7 +219,7 @@ impl Driver {
                     let busy = self.keep_alive.since_heard(now) < BUSY;
                     self.keep_alive.heard(now);
                     if busy {
-                        link.gather().await.map_err(|error| End::Lost(lost(&self.dial.endpoint, &error)))?;
+                        link.gather().await;
                     }
                 }
                 Err(error) => return Err(End::Lost(lost(&self.dial.endpoint, &error))),
