@@ -54,17 +54,21 @@ fn a_call_that_never_answers_ends_with_ctrl_c() {
     let tracemq = with_faulty();
     for call in ["connect", "publish", "subscribe", "next", "request", "list", "serve"] {
         let run = command(&tracemq, "hang", call).arg("-v").start();
-        // The plugin logs nothing; what can be waited for is that it is loaded.
-        let maps = format!("/proc/{}/maps", run.pid());
-        let loaded = || {
-            std::fs::read_to_string(&maps)
-                .is_ok_and(|text| text.contains("tracemq-plugin") || text.contains("libfaulty"))
-        };
-        assert!(until(SHORT, || loaded().then_some(())).is_some(), "it is not loaded\n{run:?}");
+        // A signal before that ends the process as the system does it; the plugin is loaded by then.
+        let watches = || catches(run.pid(), libc::SIGTERM).then_some(());
+        assert!(until(SHORT, watches).is_some(), "it does not watch for signals\n{run:?}");
         let done = run.interrupt();
         // Ctrl-C is how a server is ended, whatever it was at.
         assert_eq!(done.code(), if call == "serve" { 0 } else { 130 }, "{call}\n{done:?}");
     }
+}
+
+/// Whether a process has a handler for a signal.
+fn catches(pid: u32, signal: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 #[test]
