@@ -3,6 +3,9 @@
 //! What is in flight lives in the session, so a lost connection costs nothing but time. Reading stops while the host has no
 //! room for messages; writing, pings and acknowledgements go on.
 
+mod notices;
+mod start;
+
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,11 +19,9 @@ use super::link::{Link, Moved};
 use super::publishing::Publishing;
 use super::sinks::Sinks;
 use super::{Command, Facts, GOODBYE};
-use crate::auth::{AuthMethod, Scram};
-use crate::config::ConnectOptions;
-use crate::endpoint::Endpoint;
+use crate::auth::Scram;
 use crate::session::store::Store;
-use crate::session::{Accepted, Due, KeepAlive, Notice, Session, SessionConfig, SessionError};
+use crate::session::{Accepted, Due, KeepAlive, Session, SessionError};
 use crate::wire::{Frames, Reason};
 
 /// The wait before the second attempt to reconnect, doubled from there on up to the longest. The first follows a good
@@ -35,7 +36,7 @@ const BUSY: Duration = Duration::from_millis(1);
 const GOOD_LIFE: Duration = Duration::from_secs(5);
 const GOOD_PACKETS: usize = 10;
 
-pub(super) struct Driver {
+pub(in crate::client) struct Driver {
     dial: Dial,
     session: Session,
     store: Option<Store>,
@@ -66,61 +67,11 @@ enum End {
 }
 
 impl Driver {
-    /// Makes the first connection.
-    pub(super) async fn connect(options: ConnectOptions, context: Context) -> Result<(Driver, Facts)> {
-        let endpoint = Endpoint::parse(context.url().unwrap_or_default())?;
-        options.check()?;
-        let net = &options.net;
-        let dial = Dial {
-            dialer: tracemq_plugin_api::net::Dialer::from_options(net)?,
-            headers: crate::config::pairs("--ws-header", &options.ws_header)?,
-            timeout: net.timeout.connect_timeout.duration(),
-            endpoint,
-        };
-        let client_id = options.client_id.clone().unwrap_or_else(made_up_id);
-        let mut auth = options.auth_method()?;
-        let versions = options.versions();
-        for (at, version) in versions.iter().enumerate() {
-            let mut config = SessionConfig::new(options.connect(*version, &client_id)?);
-            if let (false, Some(most)) = (version.is_v5(), options.receive_maximum) {
-                config.max_in_flight = most;
-            }
-            let mut session = Session::new(config).map_err(|error| Error::config(error.to_string()))?;
-            let store = open_store(&mut session, &dial.endpoint, &client_id, &context)?;
-            let auth_of_version = auth.as_mut().filter(|_| version.is_v5());
-            match dial.connect(&mut session, auth_of_version).await {
-                Ok((link, accepted)) => {
-                    let facts = facts(&session, &accepted);
-                    let driver = Driver {
-                        keep_alive: KeepAlive::new(accepted.keep_alive, Instant::now()),
-                        events: context.events().clone(),
-                        reconnect: context.reconnect(),
-                        dial,
-                        session,
-                        store,
-                        auth,
-                        sinks: Sinks::default(),
-                        publishing: Publishing::default(),
-                        asked: Vec::new(),
-                        token: 0,
-                        link: Some(link),
-                        paused: false,
-                        wait: Duration::ZERO,
-                        packets: 0,
-                    };
-                    driver.say_connected(&accepted);
-                    return Ok((driver, facts));
-                }
-                Err(refused) if refused.version && at + 1 < versions.len() => {
-                    log::warn!("{}; trying MQTT {}", refused.error.message(), versions[at + 1]);
-                }
-                Err(refused) => return Err(refused.error),
-            }
-        }
-        Err(Error::config("no protocol version is left to try"))
-    }
-
-    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>, known: Arc<Mutex<Facts>>) {
+    pub(in crate::client) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        known: Arc<Mutex<Facts>>,
+    ) {
         loop {
             let end = match self.link.take() {
                 Some(mut link) => {
@@ -376,68 +327,6 @@ impl Driver {
         }
     }
 
-    fn settle_notices(&mut self) {
-        for notice in self.session.notices() {
-            match notice {
-                Notice::Published { token, outcome } => self.publishing.settle(token, outcome),
-                Notice::Subscribed { token, results, text } => {
-                    self.subscribed(token, &results, text.as_deref())
-                }
-                Notice::RequestNotAllowed { token, error } => {
-                    self.answer(token, Err(Error::new(ErrorKind::PROTOCOL, error.to_string())));
-                }
-                Notice::SubscriptionLost { filter, reason, text, .. } => {
-                    self.events.emit(refusal_event(&filter, reason, text.as_deref()));
-                }
-                Notice::Unsubscribed { .. } => {}
-                Notice::Auth { reason, method, data } => self.authenticate(reason, method.as_deref(), &data),
-            }
-        }
-    }
-
-    fn subscribed(&mut self, token: u64, results: &[(String, Reason)], text: Option<&str>) {
-        let refused: Vec<_> = results.iter().filter(|(_, reason)| reason.is_failure()).collect();
-        if refused.len() < results.len() {
-            for (filter, reason) in refused {
-                self.events.emit(refusal_event(filter, *reason, text));
-            }
-            return self.answer(token, Ok(()));
-        }
-        let Some((filter, reason)) = refused.first() else { return self.answer(token, Ok(())) };
-        let kind = if matches!(reason.0, 0x80 | 0x87) { ErrorKind::AUTH } else { ErrorKind::PROTOCOL };
-        let more = if refused.len() > 1 { format!(" and {} more", refused.len() - 1) } else { String::new() };
-        let text = text.map_or_else(String::new, |text| format!(" ({})", text.escape_debug()));
-        let error =
-            Error::new(kind, format!("the server refused the subscription to {filter:?}{more}{text}"))
-                .code(reason.to_string())
-                .hint("check what the server allows this user to subscribe to");
-        self.answer(token, Err(error));
-    }
-
-    fn answer(&mut self, token: u64, result: Result<()>) {
-        if result.is_err() {
-            self.sinks.remove(token);
-        }
-        if let Some(at) = self.asked.iter().position(|(asked, _)| *asked == token) {
-            // Whoever asked may be gone.
-            let _ = self.asked.swap_remove(at).1.send(result);
-        }
-    }
-
-    /// A server may ask for a new authentication of an open connection by answering ours only; so this is its end or
-    /// its next step, and a server that fails it is left at the next packet.
-    fn authenticate(&mut self, reason: Reason, method: Option<&str>, data: &[u8]) {
-        let Some(auth) = &mut self.auth else {
-            log::warn!("the server sent AUTH ({reason}, {method:?}), though no method was asked for");
-            return;
-        };
-        if reason == Reason::SUCCESS
-            && let Err(error) = auth.finish(data)
-        {
-            log::warn!("{error}");
-        }
-    }
-
     /// Waits and connects until it succeeds.
     async fn reconnect(&mut self, commands: &mut mpsc::Receiver<Command>) -> Result<Accepted, End> {
         loop {
@@ -512,15 +401,6 @@ impl Driver {
     }
 }
 
-fn refusal_event(filter: &str, reason: Reason, text: Option<&str>) -> Event {
-    let text = text.map_or_else(String::new, |text| format!(" ({})", text.escape_debug()));
-    Event::new(
-        EventKind::SUBSCRIPTION_REFUSED,
-        format!("the server refused the subscription to {filter:?}: {reason}{text}"),
-    )
-    .details(serde_json::json!({ "filter": filter, "code": reason.0 }))
-}
-
 fn facts(session: &Session, accepted: &Accepted) -> Facts {
     Facts {
         version: session.version(),
@@ -529,37 +409,10 @@ fn facts(session: &Session, accepted: &Accepted) -> Facts {
     }
 }
 
-fn open_store(
-    session: &mut Session,
-    endpoint: &Endpoint,
-    client_id: &str,
-    context: &Context,
-) -> Result<Option<Store>> {
-    let Some(dir) = context.state_dir().filter(|_| session.is_persistent()) else { return Ok(None) };
-    let opened = Store::open(&dir.join("mqtt"), &endpoint.shown(), client_id)
-        .map_err(|error| Error::config(error.to_string()))?;
-    if let Some(warning) = opened.warning {
-        log::warn!("{warning}");
-    }
-    let resumed = session.restore(opened.restored);
-    if resumed > 0 {
-        log::info!("{resumed} messages of an earlier run are sent again");
-    }
-    Ok(Some(opened.store))
-}
-
 /// Up to a fifth more or less, so that many clients of a server that comes back do not come at once.
 fn jittered(wait: Duration) -> Duration {
-    let random = u32::from(made_up_id().bytes().fold(0_u8, u8::wrapping_add));
+    let random = u32::from(start::made_up_id().bytes().fold(0_u8, u8::wrapping_add));
     wait * (80 + random * 40 / 255) / 100
-}
-
-/// A client id that every version takes: 1 to 23 letters and digits (3.1.1, section 3.1.3.1).
-fn made_up_id() -> String {
-    use std::hash::{BuildHasher, Hasher};
-    // Seeded by the system for each value.
-    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
-    format!("tracemq{random:016x}")
 }
 
 async fn sleep_until(alarm: Option<tokio::time::Instant>) {
