@@ -31,7 +31,15 @@ fn subscriber(tracemq: &Tracemq, url: &str, version: Version, qos: &str) -> Cmd 
 
 /// When all has been published: waits for all, and, since messages keep their order, for one more after them. Then there is
 /// nothing under way any more.
-fn assert_complete(broker: &Mosquitto, subscriber: &Run, count: usize, qos: &str) {
+///
+/// `excused` is how many messages the broker itself may have doubled.
+fn assert_complete(
+    broker: &Mosquitto,
+    subscriber: &Run,
+    count: usize,
+    qos: &str,
+    excused: impl Fn() -> usize,
+) {
     broker.publisher("t").args(["-q", qos, "-m", "99999999 end"]).limit(LONG).finish().expect(0);
     subscriber.wait_stdout_by(LONG, "the last message", &|line| line.starts_with("99999999"));
     let came = numbers(subscriber);
@@ -39,7 +47,12 @@ fn assert_complete(broker: &Mosquitto, subscriber: &Run, count: usize, qos: &str
     let missing = (0..count).filter(|number| !distinct.contains(number)).count();
     assert_eq!(missing, 0, "lost of {count}\n{}", subscriber.stderr());
     if qos == "2" {
-        assert_eq!(came.len(), distinct.len(), "doubled at QoS 2\n{}", subscriber.stderr());
+        let (doubled, excused) = (came.len() - distinct.len(), excused());
+        assert!(
+            doubled <= excused,
+            "{doubled} doubled at QoS 2, {excused} by the broker\n{}",
+            subscriber.stderr()
+        );
     }
 }
 
@@ -69,7 +82,7 @@ fn cut(version: Version, qos: &str) {
         }
     }
     writing.wait().expect(0);
-    assert_complete(&broker, &reading, COUNT, qos);
+    assert_complete(&broker, &reading, COUNT, qos, || 0);
     assert!(to_reader.cuts() > 10 && to_writer.cuts() > 10, "{to_reader:?} {to_writer:?}");
     assert!(reading.stderr().contains("reconnect"), "it says so\n{}", reading.stderr());
 }
@@ -108,7 +121,8 @@ fn cut_connections_lose_and_double_nothing_at_qos_2_with_mqtt_5() {
 fn restart(version: Version, qos: &str) {
     const COUNT: usize = 150_000;
     let tracemq = Tracemq::new();
-    let mut broker = Mosquitto::builder().quiet().persistent().start();
+    let broker = Mosquitto::builder().persistent();
+    let mut broker = if qos == "2" { broker.start() } else { broker.quiet().start() };
     let reading = subscriber(&tracemq, &broker.url(), version, qos).start();
     reading.wait_stderr("subscribed");
     let mut writing = publisher(&tracemq, &broker.url(), version, qos, numbered(COUNT)).start();
@@ -122,7 +136,29 @@ fn restart(version: Version, qos: &str) {
     }
     writing.wait().expect(0);
     assert!(restarts >= 3, "only {restarts} restarts");
-    assert_complete(&broker, &reading, COUNT, qos);
+    assert_complete(&broker, &reading, COUNT, qos, || published_after_release(&broker.log()));
+}
+
+/// How often mosquitto published a message again although it had released it (PUBREL), which the protocol forbids (5.0,
+/// section 4.3.3: "MUST NOT re-send the PUBLISH once it has sent the corresponding PUBREL packet"). 2.0.11 does it after some
+/// restarts, and no subscriber can tell such a message from a new one.
+fn published_after_release(log: &str) -> usize {
+    let id = |line: &str, before: &str| {
+        let rest = &line[line.find(before)? + before.len()..];
+        rest[..rest.find(|c: char| !c.is_ascii_digit())?].parse::<u16>().ok()
+    };
+    let mut released = HashSet::new();
+    let mut count = 0;
+    for line in log.lines() {
+        if let Some(id) = id(line, "Sending PUBREL to reader (m") {
+            released.insert(id);
+        } else if let Some(id) = id(line, "Received PUBCOMP from reader (Mid: ") {
+            released.remove(&id);
+        } else if let Some(id) = id(line, "Sending PUBLISH to reader (d1, q2, r0, m") {
+            count += usize::from(released.contains(&id));
+        }
+    }
+    count
 }
 
 #[test]

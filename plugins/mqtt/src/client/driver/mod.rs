@@ -153,6 +153,9 @@ impl Driver {
             return Ok(ControlFlow::Continue(()));
         }
         let reading = self.sinks.has_room();
+        if !reading {
+            self.let_pull();
+        }
         if std::mem::replace(&mut self.paused, !reading) && reading {
             self.keep_alive.resumed(now);
         }

@@ -36,6 +36,11 @@ impl Driver {
             return self.answer(token, Ok(()));
         }
         let Some((filter, reason)) = refused.first() else { return self.answer(token, Ok(())) };
+        if !self.asked.iter().any(|(asked, _)| *asked == token) {
+            for (filter, reason) in &refused {
+                self.events.emit(refusal_event(filter, *reason, text));
+            }
+        }
         let kind = if matches!(reason.0, 0x80 | 0x87) { ErrorKind::AUTH } else { ErrorKind::PROTOCOL };
         let more = if refused.len() > 1 { format!(" and {} more", refused.len() - 1) } else { String::new() };
         let text = text.map_or_else(String::new, |text| format!(" ({})", text.escape_debug()));
@@ -44,6 +49,15 @@ impl Driver {
                 .code(reason.to_string())
                 .hint("check what the server allows this user to subscribe to");
         self.answer(token, Err(error));
+    }
+
+    /// Answers whoever waits for SUBACK before it has come, for without room it can't come: a resumed session may bring any
+    /// number of messages before it, and only who has a subscription takes them.
+    pub(super) fn let_pull(&mut self) {
+        for (_, done) in self.asked.drain(..) {
+            // Whoever asked may be gone.
+            let _ = done.send(Ok(()));
+        }
     }
 
     fn answer(&mut self, token: u64, result: Result<()>) {
