@@ -67,13 +67,13 @@ mod tests {
     use super::*;
 
     fn shown(level: Level, colour: bool, text: &str) -> String {
-        line(&Record::builder().level(level).target("mqtt").args(format_args!("{text}")).build(), colour)
+        line(&Record::builder().level(level).target("demo").args(format_args!("{text}")).build(), colour)
     }
 
     #[test]
     fn one_line_each_and_nothing_that_acts() {
         assert_eq!(shown(Level::Warn, false, "a\nb\x1b[2J"), "warning: a\\nb\\x1b[2J\n");
-        assert_eq!(shown(Level::Debug, false, "x"), "debug: mqtt: x\n");
+        assert_eq!(shown(Level::Debug, false, "x"), "debug: demo: x\n");
         assert_eq!(shown(Level::Error, true, "x"), "\x1b[31merror\x1b[0m: x\n");
     }
 }

@@ -231,14 +231,14 @@ mod tests {
 
     #[test]
     fn takes_a_url_apart() {
-        let url = parse("MQTT+ws://ann%40x:p%3Aw@broker:8080/path?x=1");
-        assert_eq!(url.scheme, "mqtt+ws");
+        let url = parse("DEMO+ws://ann%40x:p%3Aw@broker:8080/path?x=1");
+        assert_eq!(url.scheme, "demo+ws");
         assert_eq!(url.credentials.user.as_deref(), Some("ann@x"));
         assert_eq!(url.credentials.password.as_deref(), Some("p:w"));
         assert_eq!(url.hosts, [Host { name: "broker".into(), port: Some(8080) }]);
-        assert_eq!(url.shown, "MQTT+ws://ann%40x:***@broker:8080/path?x=1");
-        assert_eq!(parse("nats://a:1,b").hosts.len(), 2);
-        assert_eq!(parse("coap://[::1]:5683/x").hosts[0], Host { name: "::1".into(), port: Some(5683) });
+        assert_eq!(url.shown, "DEMO+ws://ann%40x:***@broker:8080/path?x=1");
+        assert_eq!(parse("post://a:1,b").hosts.len(), 2);
+        assert_eq!(parse("wire://[::1]:5683/x").hosts[0], Host { name: "::1".into(), port: Some(5683) });
         assert_eq!(parse("loop://").hosts, []);
         assert_eq!(parse("x://h/a:b@c").hosts[0].name, "h", "an @ in a path is no password");
     }
@@ -247,18 +247,18 @@ mod tests {
     fn says_which_part_is_wrong_and_never_the_password() {
         for (text, part) in [
             ("localhost:1883", "no scheme"),
-            ("mqtt://h:99999", "port \"99999\""),
-            ("mqtt://h:abc", "port \"abc\""),
-            ("mqtt://:1883", "host is missing"),
-            ("mqtt://a b", "space"),
-            ("mqtt://[::1", "]"),
-            ("mqtt://[zz]", "no IPv6 address"),
-            ("mqtt://::1", "[ ]"),
+            ("demo://h:99999", "port \"99999\""),
+            ("demo://h:abc", "port \"abc\""),
+            ("demo://:1883", "host is missing"),
+            ("demo://a b", "space"),
+            ("demo://[::1", "]"),
+            ("demo://[zz]", "no IPv6 address"),
+            ("demo://::1", "[ ]"),
             ("1x://h", "no scheme"),
-            ("mqtt://u:hunter2%@h", "password has a %"),
-            ("mqtt://u:hunter2/x@h", "%2F"),
-            ("mqtt://u:hunter2 @h", "space"),
-            ("mqtt://a,,b", "host is missing"),
+            ("demo://u:hunter2%@h", "password has a %"),
+            ("demo://u:hunter2/x@h", "%2F"),
+            ("demo://u:hunter2 @h", "space"),
+            ("demo://a,,b", "host is missing"),
         ] {
             let error = Address::parse(text).map(|_| ()).unwrap_err();
             assert!(error.contains(part) && error.contains("is not a URL"), "{text}: {error}");

@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(Reference::parse("file:/a/b"), Some(Reference::File("/a/b".into())));
         assert_eq!(Reference::parse("file:///a/b"), Some(Reference::File("/a/b".into())));
         assert!(is_reference("vault:x") && is_reference("cmd:pass show x"));
-        assert!(!is_reference("hunter2") && !is_reference("a:b") && !is_reference("mqtt://h"));
+        assert!(!is_reference("hunter2") && !is_reference("a:b") && !is_reference("demo://h"));
     }
 
     #[test]

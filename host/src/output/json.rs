@@ -147,7 +147,7 @@ mod tests {
 
     fn line(batch: &Batch) -> String {
         let mut out = Vec::new();
-        Json::new("mqtt", "local").append(&batch.get(0).unwrap(), &mut out);
+        Json::new("demo", "local").append(&batch.get(0).unwrap(), &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -168,7 +168,7 @@ mod tests {
             .meta("retain", MetaValue::Bool(false));
         assert_eq!(
             line(&batch.finish()),
-            r#"{"time":"2026-11-21T10:00:00.123456Z","protocol":"mqtt","target":"local","topic":"a/b","payload":"21.5","encoding":"utf-8","headers":[["k","v"]],"meta":{"qos":1,"retain":false}}"#
+            r#"{"time":"2026-11-21T10:00:00.123456Z","protocol":"demo","target":"local","topic":"a/b","payload":"21.5","encoding":"utf-8","headers":[["k","v"]],"meta":{"qos":1,"retain":false}}"#
         );
     }
 

@@ -181,7 +181,7 @@ mod tests {
         batch.set_time(0);
         batch.add("a/b", payload).header("unit", "C").reply("inbox").meta("qos", MetaValue::Uint(1));
         let batch = batch.finish();
-        let template = Template::new(source, "mqtt", "local").map_err(|failure| failure.to_string())?;
+        let template = Template::new(source, "demo", "local").map_err(|failure| failure.to_string())?;
         let mut out = Vec::new();
         template.append(&batch.get(0).unwrap(), &mut out)?;
         Ok(String::from_utf8(out).unwrap())
@@ -192,7 +192,7 @@ mod tests {
         let source = "{{time}} {{protocol}} {{target}} {{topic}} {{payload}} {{encoding}} {{headers[0][1]}} {{meta.qos}} {{reply}}";
         assert_eq!(
             shown(source, b"21.5").unwrap(),
-            "1970-01-01T00:00:00.000000Z mqtt local a/b 21.5 utf-8 C 1 inbox"
+            "1970-01-01T00:00:00.000000Z demo local a/b 21.5 utf-8 C 1 inbox"
         );
         assert_eq!(shown("{{payload}} {{encoding}}", &[0xff]).unwrap(), "/w== base64");
     }
@@ -224,7 +224,7 @@ mod tests {
             ("{{ payload | frmjson }}", "unknown filter"),
             ("{{ f(1) }}", "no variable f"),
         ] {
-            let failure = Template::new(source, "mqtt", "local").err().unwrap_or_else(|| panic!("{source}"));
+            let failure = Template::new(source, "demo", "local").err().unwrap_or_else(|| panic!("{source}"));
             assert_eq!(failure.exit, Exit::Usage, "{source}");
             assert!(failure.to_string().contains(why), "{source}: {failure}");
         }
