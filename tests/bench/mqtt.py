@@ -20,40 +20,34 @@ MIB = 1 << 20
 
 
 class Sample:
-    """What one process took."""
+    """What one process took, as `measured` tells it."""
 
-    def __init__(self, wall, usage):
-        self.wall = wall
-        self.cpu = usage.ru_utime + usage.ru_stime
-        self.peak_kib = usage.ru_maxrss
+    def __init__(self, told):
+        wall, cpu, peak_kib = told.split()
+        self.wall, self.cpu, self.peak_kib = float(wall), float(cpu), int(peak_kib)
 
     def as_dict(self):
         return {"wall_s": self.wall, "cpu_s": self.cpu, "peak_kib": self.peak_kib}
 
 
-def finish(process, began, limit=300):
-    """Waits with a limit, and gives what wait4 says of exactly this process."""
-    end = time.monotonic() + limit
-    while True:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            break
-        if time.monotonic() > end:
-            process.kill()
-            os.wait4(process.pid, 0)
-            raise SystemExit(f"still running after {limit} s: {process.args}")
-        time.sleep(0.0005)
-    wall = time.monotonic() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
+def start(command, stdin=subprocess.DEVNULL):
+    command = [MEASURED, *command]
+    return subprocess.Popen(command, stdin=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process, limit=300):
+    try:
+        told = process.communicate(timeout=limit)[1]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise SystemExit(f"still running after {limit} s: {process.args}")
     if process.returncode != 0:
         raise SystemExit(f"exit status {process.returncode}: {process.args}")
-    return Sample(wall, usage)
+    return Sample(told)
 
 
 def run(command, stdin=subprocess.DEVNULL):
-    began = time.monotonic()
-    process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return finish(process, began)
+    return finish(start(command, stdin))
 
 
 def interleaved(contenders, repetitions, measure):
@@ -186,13 +180,12 @@ class Bench:
 
         def measure(command):
             broker.forget_subscriptions()
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
+            process = start(command)
             wait_until(broker.subscribed, f"subscribed: {command}")
             began = time.monotonic()
             source = subprocess.Popen(feed)
-            sample = finish(process, began)
+            sample = finish(process)
+            sample.wall = time.monotonic() - began
             source.wait(60)
             return sample
 
@@ -295,11 +288,13 @@ class Bench:
 
 
 def main():
+    global MEASURED
     parser = argparse.ArgumentParser()
     for name in ("--dist", "--programs", "--client-only", "--output"):
         parser.add_argument(name, required=True)
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
+    MEASURED = Path(arguments.programs) / "measured"
     bench = Bench(arguments)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
