@@ -345,26 +345,3 @@ fn a_subscriber_killed_again_and_again_gets_everything() {
     };
     assert!(until(LONG, || (all() == COUNT).then_some(())).is_some(), "{} of {COUNT}\n{reading:?}", all());
 }
-
-#[test]
-fn a_subscriber_ended_and_started_again_gets_each_message_once_at_qos_2() {
-    const COUNT: usize = 5_000;
-    let (tracemq, broker) = (Tracemq::new(), Mosquitto::builder().quiet().start());
-    let start = || subscriber(&tracemq, &broker.url(), VERSIONS[2], "2").start();
-    let reading = start();
-    reading.wait_stderr("subscribed");
-    let writing = broker.publisher("t").args(["-l", "-q", "2"]).stdin(numbered(COUNT)).limit(LONG).start();
-    reading.wait_stdout_lines(10, SHORT);
-    let mut came = reading.interrupt().expect(130).lines();
-    for _ in 0..3 {
-        let reading = start();
-        reading.wait_stderr("subscribed");
-        came.extend(reading.interrupt().expect(130).lines());
-    }
-    writing.wait().expect(0);
-    let left = COUNT - came.len();
-    let last = subscriber(&tracemq, &broker.url(), VERSIONS[2], "2").args(["-C", &left.to_string()]);
-    came.extend(last.finish().expect(0).lines());
-    let expected: Vec<String> = numbered(COUNT).lines().map(str::to_owned).collect();
-    assert!(came == expected, "lost, doubled or out of order");
-}
