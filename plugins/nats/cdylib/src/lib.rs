@@ -1,0 +1,4 @@
+//! The NATS plugin as a library to load. The protocol itself is in `tracemq-nats`, which exports nothing, so that it can be
+//! linked beside others.
+
+tracemq_plugin_api::export_plugin!(tracemq_nats::Nats);

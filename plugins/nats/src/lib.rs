@@ -1,0 +1,1 @@
+//! NATS for TraceMQ: core client, JetStream through async-nats, and a core server.

@@ -1,0 +1,1 @@
+//! WebSocket and raw TCP sockets for TraceMQ.
