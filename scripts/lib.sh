@@ -63,6 +63,12 @@ need_programs() {
         command -v "$program" >/dev/null || missing+=("${pair#*=}")
     done
     ((${#missing[@]})) || return 0
+    need_packages "${missing[@]}"
+}
+
+# need_packages PACKAGE...: installs these Debian packages.
+need_packages() {
+    local missing=("$@")
     command -v apt-get >/dev/null || die "these are needed and can't be installed here without apt-get: ${missing[*]}"
     local sudo=()
     if ((EUID != 0)); then
@@ -79,4 +85,46 @@ need_programs() {
             die "could not install ${missing[*]}"
         }
     fi
+}
+
+# need_python PACKAGE==VERSION...: these packages from PyPI in a virtual environment of ours, $target/python.
+need_python() {
+    local folder=$target/python package missing=()
+    for package in "$@"; do
+        [[ -e $folder/.installed/$package ]] || missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    need_programs python3=python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || need_packages python3-venv
+    say "installing ${missing[*]} into $folder"
+    [[ -x $folder/bin/python3 ]] || python3 -m venv "$folder"
+    "$folder/bin/python3" -m pip install --quiet --disable-pip-version-check "${missing[@]}" >"$target/pip.log" 2>&1 || {
+        tail -n 20 "$target/pip.log" >&2
+        die "could not install ${missing[*]} from PyPI"
+    }
+    mkdir -p "$folder/.installed"
+    for package in "${missing[@]}"; do
+        : >"$folder/.installed/$package"
+    done
+}
+
+# need_npm PACKAGE@VERSION...: these packages from npm in a folder of ours, $target/node.
+need_npm() {
+    local folder=$target/node package missing=()
+    for package in "$@"; do
+        # The slash of a scoped name can't stand in a file's name.
+        [[ -e $folder/.installed/${package//\//+} ]] || missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    need_programs node=nodejs npm=npm
+    say "installing ${missing[*]} into $folder"
+    mkdir -p "$folder/.installed"
+    [[ -e $folder/package.json ]] || echo '{"private": true}' >"$folder/package.json"
+    npm install --prefix "$folder" --no-audit --no-fund --save-exact "${missing[@]}" >"$target/npm.log" 2>&1 || {
+        tail -n 20 "$target/npm.log" >&2
+        die "could not install ${missing[*]} from npm"
+    }
+    for package in "${missing[@]}"; do
+        : >"$folder/.installed/${package//\//+}"
+    done
 }

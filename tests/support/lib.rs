@@ -8,6 +8,7 @@ mod cutting_proxy;
 mod faulty_servers;
 mod feeder;
 mod installation;
+mod interpreters;
 mod libraries;
 mod mosquitto;
 mod mqtt;
