@@ -18,7 +18,8 @@ use super::options::{NetOptions, ProxyOptions, TlsOptions};
 use super::proxy::Proxy;
 use super::stream::Stream;
 use super::tls::ClientTls;
-use super::ws::{WsRequest, WsStream, handshake};
+use super::upgrade::{Opened, Upgraded, handshake};
+use super::ws::{WsRequest, WsStream};
 use super::{explain, tcp};
 
 /// Makes connections with the options it was built from. Cheap to clone; clones share TLS sessions for resumption.
@@ -114,19 +115,48 @@ impl Dialer {
     /// Those of [`Dialer::tls`]; [`NetErrorKind::Handshake`] with the HTTP status and what the server wrote;
     /// [`NetErrorKind::Auth`] for 401, 403 and 407; [`NetErrorKind::Config`] for a path or header that can't be sent.
     pub async fn ws(&self, request: &WsRequest<'_>) -> Result<Stream, NetError> {
+        let max = request.max_message;
+        match self.upgrade(request, None).await? {
+            Transport::Tcp(opened) => Ok(WsStream::opened(opened, max).await.into()),
+            Transport::Tls(opened) => Ok(WsStream::opened(opened, max).await.into()),
+        }
+    }
+
+    /// The WebSocket handshake alone, for a plugin that deals with frames itself. `extensions` is what
+    /// `Sec-WebSocket-Extensions` offers; without it a server that answers with one is refused (RFC 6455 section 4.1), with
+    /// it the caller has to look at the answer.
+    ///
+    /// # Errors
+    /// As [`Dialer::ws`].
+    pub async fn ws_upgrade(
+        &self,
+        request: &WsRequest<'_>,
+        extensions: Option<&str>,
+    ) -> Result<Upgraded, NetError> {
+        Ok(match self.upgrade(request, extensions).await? {
+            Transport::Tcp(opened) => opened.map(Stream::from),
+            Transport::Tls(opened) => opened.map(Stream::from),
+        })
+    }
+
+    async fn upgrade(
+        &self,
+        request: &WsRequest<'_>,
+        extensions: Option<&str>,
+    ) -> Result<Transport, NetError> {
         let peer = Peer::new(request.host, request.port);
         let progress = Progress::default();
         // A header that can't be sent is found out before anybody is bothered.
-        let http = request.to_http()?;
+        let http = request.to_http(extensions)?;
         self.within(peer, &progress, async {
             let tcp = self.dial(peer, &progress).await?;
             if request.tls {
                 let tls = self.secure(tcp, peer, &[], &progress).await?;
                 progress.at(Step::WebSocket);
-                Ok(WsStream::new(handshake(tls, http, request).await?).into())
+                Ok(Transport::Tls(handshake(tls, http, request).await?))
             } else {
                 progress.at(Step::WebSocket);
-                Ok(WsStream::new(handshake(tcp, http, request).await?).into())
+                Ok(Transport::Tcp(handshake(tcp, http, request).await?))
             }
         })
         .await
@@ -203,6 +233,12 @@ impl Dialer {
         };
         NetError::new(NetErrorKind::Timeout, what).hint(hint)
     }
+}
+
+/// An opened WebSocket over either transport.
+enum Transport {
+    Tcp(Opened<TcpStream>),
+    Tls(Opened<TlsStream<TcpStream>>),
 }
 
 /// Where a connection goes: host without brackets, and port.

@@ -17,6 +17,7 @@ mod proxy;
 mod stream;
 mod tcp;
 mod tls;
+mod upgrade;
 mod verify;
 mod ws;
 
@@ -27,4 +28,5 @@ pub use options::{NetOptions, ProxyOptions, ServerTlsOptions, TimeoutOptions, Tl
 pub use stream::Stream;
 pub use tls::tls_acceptor;
 pub use tokio_rustls::{TlsAcceptor, client::TlsStream};
+pub use upgrade::Upgraded;
 pub use ws::{WsRequest, WsStream};

@@ -1,4 +1,4 @@
-//! WebSocket as a transport of bytes: the handshake, and a stream over binary frames.
+//! WebSocket as a transport of bytes: what to ask for, and a stream over binary frames.
 //!
 //! For protocols that only want a byte stream (MQTT section 6, NATS): frame borders mean nothing. Written bytes go out as
 //! one frame a write; of a received frame what does not fit the reader's buffer waits in the frame itself. Pings are
@@ -12,20 +12,17 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::error::{
-    CapacityError, Error as WsError, ProtocolError, SubProtocolError,
-};
-use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
-use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, StatusCode, header};
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
+use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, header};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, WebSocketConfig};
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 
 use super::dial::Peer;
-use super::error::{NetError, NetErrorKind, quote};
-use super::explain::explain_io;
-use super::tcp::reason;
+use super::error::{NetError, quote};
+use super::upgrade::Opened;
 
 /// The longest frame written. More gains nothing, and servers bound what they take.
 const LONGEST_WRITE: usize = 64 * 1024;
@@ -45,7 +42,8 @@ pub struct WsRequest<'a> {
     pub path: &'a str,
     /// Further headers, as (name, value). May replace `Host` and set `Origin`; those of the handshake itself are refused.
     pub headers: &'a [(String, String)],
-    /// The one subprotocol to offer. A server that doesn't agree to it is refused (RFC 6455 section 4.1).
+    /// The subprotocol to offer, or several with commas between them, best first. A server that agrees to none of them is
+    /// refused (RFC 6455 section 4.1).
     pub subprotocol: Option<&'a str>,
     /// The largest message accepted, in bytes; a larger one ends the connection.
     pub max_message: usize,
@@ -58,11 +56,12 @@ impl<'a> WsRequest<'a> {
     }
 
     /// The path without its query.
-    fn bare_path(&self) -> &'a str {
+    pub(super) fn bare_path(&self) -> &'a str {
         self.path.split_once('?').map_or(self.path, |(path, _)| path)
     }
 
-    pub(super) fn to_http(self) -> Result<Request, NetError> {
+    /// The HTTP request. `extensions` is what `Sec-WebSocket-Extensions` offers.
+    pub(super) fn to_http(self, extensions: Option<&str>) -> Result<Request, NetError> {
         let peer = Peer::new(self.host, self.port);
         let (scheme, default_port) = if self.tls { ("wss", 443) } else { ("ws", 80) };
         let slash = if self.path.starts_with('/') { "" } else { "/" };
@@ -83,6 +82,11 @@ impl<'a> WsRequest<'a> {
                 NetError::config(format!("{subprotocol:?} cannot be a WebSocket subprotocol"))
             })?;
             request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, value);
+        }
+        if let Some(extensions) = extensions {
+            let value = HeaderValue::from_str(extensions)
+                .map_err(|_| NetError::config(format!("{extensions:?} cannot be a WebSocket extension")))?;
+            request.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, value);
         }
         let mut given = std::collections::HashSet::new();
         for (name, value) in self.headers {
@@ -122,81 +126,6 @@ impl fmt::Debug for WsRequest<'_> {
     }
 }
 
-/// The handshake over a connected stream. The caller bounds the time.
-pub(super) async fn handshake<S>(
-    stream: S,
-    http: Request,
-    request: &WsRequest<'_>,
-) -> Result<WebSocketStream<S>, NetError>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let limits = WebSocketConfig::default()
-        .max_message_size(Some(request.max_message))
-        .max_frame_size(Some(request.max_message));
-    match client_async_with_config(http, stream, Some(limits)).await {
-        Ok((stream, _)) => Ok(stream),
-        Err(e) => Err(explain(request, e)),
-    }
-}
-
-fn explain(request: &WsRequest<'_>, error: WsError) -> NetError {
-    let peer = Peer::new(request.host, request.port);
-    let new = |message| NetError::new(NetErrorKind::Handshake, message);
-    let port = format!("check that port {} is a WebSocket port, and whether it wants TLS", request.port);
-    match error {
-        WsError::Http(response) => refused(request, &response),
-        // In TLS 1.3 a refused client certificate shows only now.
-        WsError::Io(e) => explain_io(&e).unwrap_or_else(|| {
-            new(format!("{peer} broke the WebSocket handshake off: {}", reason(&e))).hint(port).source(e)
-        }),
-        WsError::Protocol(ProtocolError::HandshakeIncomplete) => {
-            new(format!("{peer} closed the connection in the WebSocket handshake")).hint(port)
-        }
-        WsError::Protocol(ProtocolError::SecWebSocketSubProtocolError(e)) => {
-            let wanted = request.subprotocol.unwrap_or_default();
-            let what = match e {
-                SubProtocolError::NoSubProtocol => "agrees to none",
-                _ => "answers with another",
-            };
-            new(format!("{peer} does not take the WebSocket subprotocol {wanted:?}: it {what}"))
-                .hint("check that the path leads to the right service")
-                .permanent()
-        }
-        WsError::Protocol(ProtocolError::HttparseError(e)) => {
-            new(format!("{peer} does not speak HTTP on this port ({e})")).hint(port).permanent()
-        }
-        e => new(format!("{peer} answered the WebSocket handshake wrongly: {e}")).hint(port).source(e),
-    }
-}
-
-/// An HTTP answer other than 101.
-fn refused(request: &WsRequest<'_>, response: &Response) -> NetError {
-    let peer = Peer::new(request.host, request.port);
-    let (status, path) = (response.status(), request.bare_path());
-    let mut message = format!("{peer} refused the WebSocket connection to {path}: HTTP {status}");
-    if let Some(to) = response.headers().get(header::LOCATION) {
-        message.push_str(&format!(", see {}", quote(to.as_bytes())));
-    }
-    let body = quote(response.body().as_deref().unwrap_or_default());
-    if !body.is_empty() {
-        message.push_str(&format!(": {body}"));
-    }
-    let auth = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::PROXY_AUTHENTICATION_REQUIRED];
-    if auth.contains(&status) {
-        return NetError::new(NetErrorKind::Auth, message)
-            .hint("check the credentials in the headers, and the path");
-    }
-    let error = NetError::new(NetErrorKind::Handshake, message);
-    match status {
-        StatusCode::NOT_FOUND | StatusCode::OK | StatusCode::METHOD_NOT_ALLOWED => {
-            error.hint("check the path: the server has no WebSocket there").permanent()
-        }
-        status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => error,
-        _ => error.permanent(),
-    }
-}
-
 /// Bytes over the binary frames of a WebSocket, of either side.
 ///
 /// Reads end with EOF when the other side closes normally (code 1000, 1001 or none) and with
@@ -210,6 +139,16 @@ pub struct WsStream<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WsStream<S> {
+    /// A byte stream over a WebSocket that a client has opened.
+    pub(super) async fn opened(opened: Opened<S>, max_message: usize) -> Self {
+        let limits =
+            WebSocketConfig::default().max_message_size(Some(max_message)).max_frame_size(Some(max_message));
+        let Opened { stream, rest, .. } = opened;
+        Self::new(
+            WebSocketStream::from_partially_read(stream, rest.to_vec(), Role::Client, Some(limits)).await,
+        )
+    }
+
     /// A byte stream over an established WebSocket.
     pub fn new(ws: WebSocketStream<S>) -> Self {
         Self { ws, rest: Bytes::new(), closed: false }

@@ -315,3 +315,48 @@ async fn a_client_certificate_that_wss_wants_is_told() {
     assert_eq!(error.kind, NetErrorKind::Tls, "{error}");
     says(&error, &["requires a client certificate", "--tls-cert"]);
 }
+
+#[tokio::test]
+async fn the_body_of_a_refusal_is_shown_though_it_comes_later() {
+    let port = listen(|mut tcp| async move {
+        http_head(&mut tcp).await?;
+        tcp.write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 24\r\n\r\n").await?;
+        tcp.flush().await?;
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        tcp.write_all(b"come back after midnight").await?;
+        tcp.read_to_end(&mut Vec::new()).await.map(drop)
+    })
+    .await;
+    let error = connect(WsRequest::new("127.0.0.1", port, false)).await.unwrap_err();
+    says(&error, &["503", "come back after midnight"]);
+}
+
+#[tokio::test]
+async fn what_comes_along_with_the_handshake_belongs_to_the_frames() {
+    let port = listen(|mut tcp| async move {
+        let head = http_head(&mut tcp).await?;
+        let key = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: ")).unwrap().to_owned();
+        let accept = tokio_tungstenite::tungstenite::handshake::derive_accept_key(key.as_bytes());
+        let answer = format!(
+            "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\
+             Sec-WebSocket-Extensions: x; y=1\r\n\r\n"
+        );
+        // The answer and a frame of two bytes, in one segment.
+        tcp.write_all(&[answer.as_bytes(), b"\x82\x02hi"].concat()).await?;
+        tcp.read_to_end(&mut Vec::new()).await.map(drop)
+    })
+    .await;
+    let request = WsRequest::new("127.0.0.1", port, false);
+    let dialer = dialer(&TlsOptions::default(), None);
+    let mut upgraded = soon(dialer.ws_upgrade(&request, Some("x"))).await.unwrap();
+    assert_eq!(upgraded.extensions.as_deref(), Some("x; y=1"));
+    let mut frame = upgraded.rest.to_vec();
+    while frame.len() < 4 {
+        soon(upgraded.stream.read_buf(&mut frame)).await.unwrap();
+    }
+    assert_eq!(frame, b"\x82\x02hi");
+    // Nobody asked for an extension here.
+    let error = connect(request).await.unwrap_err();
+    assert_eq!(error.kind, NetErrorKind::Handshake);
+    says(&error, &["extension", "x; y=1"]);
+}
