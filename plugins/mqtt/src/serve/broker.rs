@@ -1,7 +1,7 @@
 //! A running broker: one thread that owns a runtime, and what leads into and out of it.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{self, Handle, Runtime};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
-use tracemq_plugin_api::net::{TlsAcceptor, tls_acceptor};
+use tracemq_plugin_api::net::{TlsAcceptor, Users, listen, tls_acceptor};
 
 use super::budget::Budget;
 use super::error::BrokerError;
@@ -33,7 +33,6 @@ use super::hooks::House;
 use super::links::{Links, Transport};
 use super::options::{BrokerOptions, Limits};
 use super::stores::{KeepAliveCap, Retained, RetainedStore, RoundRobin};
-use super::users::Users;
 use super::wills::Wills;
 
 /// Where a broker listens unless told otherwise: this machine only, on the registered ports of MQTT.
@@ -85,11 +84,11 @@ impl Broker {
         let tls = if options.tls.is_set() { Some(tls_acceptor(&options.tls, ALPN)?) } else { None };
         let default = if tls.is_some() { DEFAULT_BIND_TLS } else { DEFAULT_BIND };
         let mut listeners = vec![(
-            bind(options.bind.as_deref().unwrap_or(default))?,
+            listen(options.bind.as_deref().unwrap_or(default))?,
             if tls.is_some() { Transport::Mqtts } else { Transport::Mqtt },
         )];
         if let Some(address) = &options.ws_bind {
-            listeners.push((bind(address)?, if tls.is_some() { Transport::Wss } else { Transport::Ws }));
+            listeners.push((listen(address)?, if tls.is_some() { Transport::Wss } else { Transport::Ws }));
         }
         let mut addresses = Vec::new();
         for (listener, transport) in &listeners {
@@ -224,25 +223,6 @@ impl Drop for Broker {
             log::error!("the broker's thread panicked");
         }
     }
-}
-
-/// Resolves and binds. The standard library sets SO_REUSEADDR where that means "at once after a stop".
-fn bind(text: &str) -> Result<StdListener, BrokerError> {
-    let fault = |reason: String| BrokerError::Address { text: text.to_owned(), reason };
-    let addresses: Vec<SocketAddr> = match text.to_socket_addrs() {
-        Ok(addresses) => addresses.collect(),
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-            return Err(fault("the port is missing or is no number from 0 to 65535".to_owned()));
-        }
-        Err(error) => return Err(fault(error.to_string())),
-    };
-    let Some(first) = addresses.first().copied() else {
-        return Err(fault("the name stands for no address".to_owned()));
-    };
-    let listener =
-        StdListener::bind(&addresses[..]).map_err(|error| BrokerError::listen(&first.to_string(), &error))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 /// All that the broker's thread needs.

@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::num::NonZeroU16;
+use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tracemq_plugin_api::net::ServerTlsOptions;
+use tracemq_plugin_api::net::{ServerTlsOptions, User};
 use tracemq_plugin_api::prelude::{Error, Result, Span};
 use tracemq_plugin_api::{schemars, serde};
 
-use super::options::{BrokerOptions, DenyRule, Limits, User};
+use super::options::{BrokerOptions, DenyRule, Limits};
 use crate::config::seconds;
 
 /// The smallest maximum that leaves room for a CONNECT with a name, a password and a last will.
@@ -136,7 +137,7 @@ impl ServeOptions {
     }
 }
 
-fn read<T: std::str::FromStr<Err = super::BrokerError>>(option: &str, texts: &[String]) -> Result<Vec<T>> {
+fn read<T: FromStr<Err: fmt::Display>>(option: &str, texts: &[String]) -> Result<Vec<T>> {
     texts
         .iter()
         .map(|text| text.parse().map_err(|error| Error::config(format!("{option}: {error}"))))

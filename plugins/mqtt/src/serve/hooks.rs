@@ -15,6 +15,7 @@ use rmqtt::types::{
 };
 
 use tokio::time::{Instant, sleep};
+use tracemq_plugin_api::net::Users;
 
 use super::budget::Budget;
 use super::event::{BrokerEvent, BrokerMessage, Properties, Text};
@@ -24,7 +25,6 @@ use super::links::Links;
 use super::options::DenyRule;
 use super::reasons::{code, describe, disconnect_code};
 use super::stores::Retained;
-use super::users::Users;
 use super::wills::Wills;
 
 /// How long a publisher waits for memory before its message is refused.

@@ -23,7 +23,6 @@ mod options;
 mod reasons;
 mod server;
 mod stores;
-mod users;
 mod websocket;
 mod wills;
 
@@ -33,5 +32,5 @@ pub use error::BrokerError;
 pub use event::{BrokerEvent, BrokerMessage, OutgoingMessage, Properties, Text};
 pub use feed::{Batch, Feed};
 pub use links::Transport;
-pub use options::{BrokerOptions, DenyRule, Limits, User};
+pub use options::{BrokerOptions, DenyRule, Limits};
 pub use server::MqttServer;

@@ -1,11 +1,10 @@
 //! What a broker is started with.
 
-use std::fmt;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 use std::time::Duration;
 
-use tracemq_plugin_api::net::ServerTlsOptions;
+use tracemq_plugin_api::net::{ServerTlsOptions, User};
 
 use super::error::BrokerError;
 use super::filter;
@@ -29,38 +28,6 @@ pub struct BrokerOptions {
     pub deny_publish: Vec<DenyRule>,
     /// What keeps a flood bounded.
     pub limits: Limits,
-}
-
-/// A user name and its secret, written `NAME=SECRET`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct User {
-    /// The user name; contains no `=`.
-    pub name: String,
-    /// The password. Left out of Debug.
-    pub secret: String,
-}
-
-impl fmt::Debug for User {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-impl FromStr for User {
-    type Err = BrokerError;
-
-    fn from_str(text: &str) -> Result<Self, BrokerError> {
-        match text.split_once('=') {
-            Some((name, secret)) if !name.is_empty() => {
-                Ok(Self { name: name.to_owned(), secret: secret.to_owned() })
-            }
-            // The text may be a bare secret, so it is not repeated.
-            _ => Err(BrokerError::Option {
-                option: "user",
-                reason: "a user is written NAME=SECRET, with a name before the first \"=\"".to_owned(),
-            }),
-        }
-    }
 }
 
 /// A topic filter that is refused, written `FILTER` or `FILTER=CODE`.
@@ -163,14 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_and_deny_rules_are_read() {
-        let user: User = "ann=a=b".parse().expect("a user");
-        assert_eq!((user.name.as_str(), user.secret.as_str()), ("ann", "a=b"));
-        assert!(!format!("{user:?}").contains("a=b"), "the secret stays out of Debug");
-        let error = "=hunter2".parse::<User>().expect_err("no name").to_string();
-        assert!(!error.contains("hunter2"), "{error}");
-        assert!("hunter2".parse::<User>().is_err());
-
+    fn deny_rules_are_read() {
         let rule = |text: &str| text.parse::<DenyRule>().map(|rule| (rule.filter, rule.code)).ok();
         assert_eq!(rule("a/#"), Some(("a/#".to_owned(), 0x87)));
         assert_eq!(rule("a/b=0x80"), Some(("a/b".to_owned(), 0x80)));

@@ -25,9 +25,9 @@ const BATCHES: usize = 4;
 impl From<BrokerError> for Error {
     fn from(error: BrokerError) -> Self {
         let kind = match error {
-            BrokerError::Tls(error) => return error.into(),
-            BrokerError::Address { .. } | BrokerError::Option { .. } => ErrorKind::CONFIG,
-            BrokerError::Listen { .. } | BrokerError::System(_) => ErrorKind::CONNECT,
+            BrokerError::Net(error) => return error.into(),
+            BrokerError::Option { .. } => ErrorKind::CONFIG,
+            BrokerError::System(_) => ErrorKind::CONNECT,
             BrokerError::Publish { .. } => ErrorKind::PROTOCOL,
             BrokerError::Stopped => ErrorKind::CLOSED,
         };
