@@ -1,1 +1,3 @@
 //! WebSocket and raw TCP sockets for TraceMQ.
+
+pub mod deflate;
