@@ -26,13 +26,21 @@ impl ScriptedBroker {
     /// Waits for the next client and answers its CONNECT: 5.0, all well, with this session-present flag.
     #[track_caller]
     pub fn accept(&self, session_present: bool) -> ScriptedClient {
+        self.accept_with(session_present, &[])
+    }
+
+    /// As [`ScriptedBroker::accept`], with CONNACK's properties as they are sent; fewer than 128 bytes.
+    #[track_caller]
+    pub fn accept_with(&self, session_present: bool, properties: &[u8]) -> ScriptedClient {
         let client = until(SHORT, || self.listener.accept().ok()).expect("no client came").0;
         client.set_nonblocking(false).expect("a socket can be made blocking");
         client.set_read_timeout(Some(SHORT)).expect("a time-out can be set");
         let reader = BufReader::new(client.try_clone().expect("a socket can be cloned"));
         let mut client = ScriptedClient { client, reader };
         client.expect(packet::CONNECT_TYPE);
-        client.send(packet::CONNACK, &[u8::from(session_present), 0, 0]);
+        let mut body = vec![u8::from(session_present), 0, properties.len() as u8];
+        body.extend_from_slice(properties);
+        client.send(packet::CONNACK, &body);
         client
     }
 }
@@ -66,8 +74,15 @@ impl ScriptedClient {
     }
 
     pub fn send(&mut self, first: u8, body: &[u8]) {
+        self.send_all(first, [body]);
+    }
+
+    /// Many packets in one write.
+    pub fn send_all(&mut self, first: u8, bodies: impl IntoIterator<Item = impl AsRef<[u8]>>) {
         let mut out = Vec::new();
-        packet::write(&mut out, first, &[body]);
+        for body in bodies {
+            packet::write(&mut out, first, &[body.as_ref()]);
+        }
         self.client.write_all(&out).expect("the client reads");
     }
 }

@@ -1,7 +1,7 @@
 //! Publishing and subscribing through mosquitto: versions, QoS, formats, what a message carries.
 
 use serde_json::json as value;
-use tracemq_tests::{Cmd, Mosquitto, Tracemq, VERSIONS, json};
+use tracemq_tests::{Cmd, Mosquitto, ScriptedBroker, Tracemq, VERSIONS, json};
 
 #[test]
 fn every_version_and_qos_goes_both_ways_and_mosquitto_sees_that_version() {
@@ -422,4 +422,18 @@ fn another_language_reads_what_we_write() {
     assert_eq!((reply, &question["payload"]), ("answers/7", &value!("how much?")));
     tracemq.publish(&broker.url()).args([reply, "42"]).finish().expect(0);
     assert_eq!(asking.wait().expect(0).text(), "42\n");
+}
+
+#[test]
+fn a_long_topic_is_sent_once_and_then_its_alias() {
+    let (tracemq, broker) = (Tracemq::new(), ScriptedBroker::new());
+    let flags = ["plant/line-7/oven", "--lines", "--use-topic-aliases"];
+    let writing = tracemq.publish(&broker.url()).args(flags).stdin("one\ntwo\n").start();
+    // Topic alias maximum: 1.
+    let mut client = broker.accept_with(false, &[0x22, 0, 1]);
+    assert_eq!(client.expect(3).body, b"\0\x11plant/line-7/oven\x03\x23\0\x01one");
+    assert_eq!(client.expect(3).body, b"\0\0\x03\x23\0\x01two");
+    client.expect(14);
+    drop(client);
+    writing.wait().expect(0);
 }

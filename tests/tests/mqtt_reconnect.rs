@@ -345,3 +345,45 @@ fn a_subscriber_killed_again_and_again_gets_everything() {
     };
     assert!(until(LONG, || (all() == COUNT).then_some(())).is_some(), "{} of {COUNT}\n{reading:?}", all());
 }
+
+#[test]
+fn a_subscriber_ended_and_started_again_gets_each_message_once_at_qos_2() {
+    const COUNT: usize = 5_000;
+    let (tracemq, broker) = (Tracemq::new(), Mosquitto::builder().quiet().start());
+    let start = || subscriber(&tracemq, &broker.url(), VERSIONS[2], "2").start();
+    let reading = start();
+    reading.wait_stderr("subscribed");
+    let writing = broker.publisher("t").args(["-l", "-q", "2"]).stdin(numbered(COUNT)).limit(LONG).start();
+    reading.wait_stdout_lines(10, SHORT);
+    let mut came = reading.interrupt().expect(130).lines();
+    for _ in 0..3 {
+        let reading = start();
+        reading.wait_stderr("subscribed");
+        came.extend(reading.interrupt().expect(130).lines());
+    }
+    writing.wait().expect(0);
+    let left = COUNT - came.len();
+    let last = subscriber(&tracemq, &broker.url(), VERSIONS[2], "2").args(["-C", &left.to_string()]);
+    came.extend(last.finish().expect(0).lines());
+    let expected: Vec<String> = numbered(COUNT).lines().map(str::to_owned).collect();
+    assert!(came == expected, "lost, doubled or out of order");
+}
+
+/// More than is kept for a subscription to come, before it has come.
+#[test]
+fn a_backlog_that_comes_before_the_subscription_comes_whole() {
+    const COUNT: u16 = 5_000;
+    for (qos, first) in [("1", 0x32), ("2", 0x34)] {
+        let (tracemq, broker) = (Tracemq::new(), ScriptedBroker::new());
+        let count = COUNT.to_string();
+        let reading = subscriber(&tracemq, &broker.url(), VERSIONS[2], qos).args(["-C", &count]).start();
+        let mut client = broker.accept(true);
+        let numbered =
+            |pid: u16| [b"\0\x01t", &pid.to_be_bytes()[..], b"\0", format!("{pid:0>8}").as_bytes()].concat();
+        client.send_all(first, (1..=COUNT).map(numbered));
+        let subscribe = client.expect(8);
+        client.send(0x90, &[subscribe.body[0], subscribe.body[1], 0, qos.as_bytes()[0] - b'0']);
+        let expected: Vec<String> = (1..=COUNT).map(|pid| format!("{pid:0>8}")).collect();
+        assert_eq!(reading.wait().expect(0).lines(), expected, "QoS {qos}");
+    }
+}

@@ -1,13 +1,18 @@
 //! A plugin's own `log` facade and panic hook are not the host's: both are forwarded.
 
 use crate::abi::HostBox;
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
 struct Forward(HostBox);
 
+/// tungstenite traces whole handshakes, with the credentials in their headers.
+fn tells_secrets(metadata: &Metadata<'_>) -> bool {
+    metadata.level() == Level::Trace && metadata.target().starts_with("tungstenite")
+}
+
 impl Log for Forward {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        metadata.level() <= log::max_level() && !tells_secrets(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {

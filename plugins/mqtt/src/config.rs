@@ -134,6 +134,13 @@ pub struct ConnectOptions {
     ))]
     pub topic_alias_maximum: Option<u16>,
 
+    /// 5.0: send a long topic once, then an alias for it, as far as the server allows
+    #[schemars(title = "Use topic aliases", extend(
+        "x-group" = "session", "x-order" = 54, "x-title-fr" = "Employer des alias de sujet",
+        "x-help-fr" = "5.0 : envoyer un sujet long une fois, puis un alias, autant que le serveur le permet"
+    ))]
+    pub use_topic_aliases: bool,
+
     /// 5.0: ask the server for response information
     #[schemars(title = "Request response information", extend(
         "x-group" = "session", "x-order" = 55, "x-title-fr" = "Demander l'information de réponse",
@@ -251,6 +258,7 @@ impl Default for ConnectOptions {
             receive_maximum: None,
             maximum_packet_size: None,
             topic_alias_maximum: None,
+            use_topic_aliases: false,
             request_response_information: None,
             request_problem_information: None,
             user_property: Vec::new(),
@@ -349,6 +357,7 @@ impl ConnectOptions {
         let given = [
             ("--session-expiry", self.session_expiry.is_some()),
             ("--topic-alias-maximum", self.topic_alias_maximum.is_some()),
+            ("--use-topic-aliases", self.use_topic_aliases),
             ("--request-response-information", self.request_response_information.is_some()),
             ("--request-problem-information", self.request_problem_information.is_some()),
             ("--user-property", !self.user_property.is_empty()),

@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,9 +16,10 @@ use crate::wire::{Frame, Frames, WireError};
 /// How much one read asks for. Many small packets share such a buffer, and a batch keeps it alive.
 const READ: usize = 64 * 1024;
 
-/// [`Link::gather`] stops once it has so many bytes, or has tried so often.
+/// How much is enough for [`Link::gather`] not to wait for more.
 const GATHERED: usize = 4 * 1024;
-const GATHER_ROUNDS: usize = 4;
+/// How long it waits. The system adds some 50 us of its own (its timer slack).
+const GATHERING: Duration = Duration::from_micros(20);
 
 pub(super) struct Link {
     stream: Stream,
@@ -97,28 +99,22 @@ impl Link {
         })
     }
 
-    /// Reads what has come in the meantime, without waiting for it. A server that writes packet by packet would otherwise be
-    /// read packet by packet, and each time the host woken and an acknowledgement written for one message.
+    /// Lets more come and reads it. A server that writes packet by packet would otherwise be read packet by packet, and each
+    /// time the host woken and an acknowledgement written for one message.
     pub(super) async fn gather(&mut self) {
-        for _ in 0..GATHER_ROUNDS {
-            if self.input.len() >= GATHERED {
-                return;
-            }
-            // Where cores are short, the server gets its turn now instead of after all that one message sets off.
-            std::thread::yield_now();
-            // tokio learns of new data only when its reactor turns.
-            tokio::task::yield_now().await;
-            let before = self.input.len();
-            // An end or an error is met again by the next read, after what has come is dealt with.
-            poll_fn(|context| {
-                let _ = self.poll_read(context);
-                Poll::Ready(())
-            })
-            .await;
-            if self.input.len() == before {
-                return;
-            }
+        if self.input.len() >= GATHERED {
+            return;
         }
+        // Of the thread, since tokio's timer counts in milliseconds; where cores are short, the server gets them meanwhile.
+        std::thread::sleep(GATHERING);
+        // tokio learns of new data only when its reactor turns.
+        tokio::task::yield_now().await;
+        // An end or an error is met again by the next read, after what has come is dealt with.
+        poll_fn(|context| {
+            let _ = self.poll_read(context);
+            Poll::Ready(())
+        })
+        .await;
     }
 
     pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -40,6 +40,11 @@ impl Publishing {
         self.feeding.is_empty()
     }
 
+    /// Whether somebody waits for an answer.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
     pub(super) fn add(
         &mut self,
         batch: Batch,

@@ -2,7 +2,9 @@
 //!
 //! A connection usually has one subscription: then a message costs one entry in a batch. With several, each message goes to
 //! those whose filters match. Messages that come before there is any (a resumed session gets what it missed right after
-//! CONNACK) are kept, a bounded number of them, for the first; beyond that they are not taken, and the server keeps them.
+//! CONNACK) are kept for the first, a bounded number of them; beyond that no more is read. Only who has to read on, since
+//! a publisher's confirmations stand behind them, takes no more of them: the server sends these again, but not before the
+//! next connection.
 
 use std::collections::VecDeque;
 use std::future::{pending, poll_fn};
@@ -15,7 +17,7 @@ use tracemq_plugin_api::sdk::MAX_BATCH;
 
 use crate::message::Filler;
 use crate::session::{Deliver, Message};
-use crate::wire::topic;
+use crate::wire::{QoS, topic};
 
 /// Messages and bytes that are kept while there is no subscription.
 const EARLY_MESSAGES: usize = 4 * MAX_BATCH;
@@ -56,8 +58,12 @@ pub(super) struct Sinks {
     waiting: VecDeque<Waiting>,
     early: usize,
     early_bytes: usize,
-    /// QoS 0 messages that came while there was no subscription and no room.
+    /// Messages for which there is no room are passed over.
+    passing_over: bool,
+    /// QoS 0 messages that were passed over.
     dropped: u64,
+    /// Others that were.
+    refused: u64,
     consumed: u64,
 }
 
@@ -98,9 +104,18 @@ impl Sinks {
         self.sinks.iter().filter(|sink| sink.sender.is_closed()).map(|sink| sink.token).collect()
     }
 
-    /// Whether more messages may be read: there is room, or nobody for whom room is needed.
-    pub(super) fn has_room(&self) -> bool {
-        self.sinks.is_empty() || (self.waiting.is_empty() && self.unread < UNREAD_BYTES)
+    /// Whether more messages may be read. `confirmations`: somebody waits for what stands behind them; while there is no
+    /// subscription that would make room, they are passed over.
+    pub(super) fn has_room(&mut self, confirmations: bool) -> bool {
+        if self.sinks.is_empty() {
+            self.passing_over = confirmations;
+            return confirmations || self.has_early_room();
+        }
+        self.waiting.is_empty() && self.unread < UNREAD_BYTES
+    }
+
+    fn has_early_room(&self) -> bool {
+        self.early < EARLY_MESSAGES && self.early_bytes < EARLY_BYTES
     }
 
     /// Hands over what waits, as far as there is room now.
@@ -207,6 +222,11 @@ impl Sinks {
         std::mem::take(&mut self.dropped)
     }
 
+    /// How many others were passed over since this was last asked: the server still has them.
+    pub(super) fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused)
+    }
+
     /// Ends all subscriptions with an error.
     pub(super) async fn fail(&mut self, error: &Error) {
         for sink in self.sinks.drain(..) {
@@ -243,8 +263,11 @@ impl Deliver for Collector<'_> {
         let size = message.payload.len();
         match self.sinks.sinks.as_slice() {
             [] => {
-                if self.sinks.early >= EARLY_MESSAGES || self.sinks.early_bytes + size > EARLY_BYTES {
-                    self.sinks.dropped += u64::from(message.qos == crate::wire::QoS::AtMostOnce);
+                if self.sinks.passing_over && !self.sinks.has_early_room() {
+                    match message.qos {
+                        QoS::AtMostOnce => self.sinks.dropped += 1,
+                        QoS::AtLeastOnce | QoS::ExactlyOnce => self.sinks.refused += 1,
+                    }
                     return false;
                 }
                 self.sinks.early += 1;

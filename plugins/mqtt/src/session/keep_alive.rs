@@ -47,11 +47,6 @@ impl KeepAlive {
         self.ping = None;
     }
 
-    /// How long ago bytes were read.
-    pub fn since_heard(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.heard)
-    }
-
     /// What is due at `now`. A ping that is due counts as sent.
     pub fn due(&mut self, now: Instant, reading_paused: bool) -> Due {
         let Some(interval) = self.interval else { return Due::Nothing };

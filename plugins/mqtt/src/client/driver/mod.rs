@@ -28,8 +28,9 @@ use crate::wire::{Frames, Reason};
 /// connection at once: what the server has to repeat grows with every moment.
 const SECOND_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// A stream of messages closer together than this is gathered a little; a lone message goes on at once.
-const BUSY: Duration = Duration::from_millis(1);
+/// What had to be waited for no longer than this belongs to a stream, which is gathered a little; a lone message, and the
+/// answer to a question, goes on at once.
+const BUSY: Duration = Duration::from_micros(50);
 /// A connection that lived so long, or brought so many packets, was a good one. Packets, not messages: a server that goes
 /// through what it had sent before brings nothing new for a while. One that accepts and closes at once brings none, and is
 /// not asked again and again without a pause.
@@ -147,12 +148,12 @@ impl Driver {
             return Ok(ControlFlow::Break(end));
         }
         self.prepare_output(link, now)?;
-        let reading = self.sinks.has_room();
+        let reading = self.has_room();
         if reading && self.parse(link).await? {
             // There may be more in the buffer, and acknowledgements to write.
             return Ok(ControlFlow::Continue(()));
         }
-        let reading = self.sinks.has_room();
+        let reading = self.has_room();
         if !reading {
             self.let_pull();
         }
@@ -169,10 +170,9 @@ impl Driver {
                     self.settle_notices();
                 }
                 Ok(Moved::Read) => {
-                    let now = Instant::now();
-                    let busy = self.keep_alive.since_heard(now) < BUSY;
-                    self.keep_alive.heard(now);
-                    if busy {
+                    let read = Instant::now();
+                    self.keep_alive.heard(read);
+                    if read - now < BUSY {
                         link.gather().await;
                     }
                 }
@@ -187,6 +187,10 @@ impl Driver {
             () = sleep_until(alarm) => {}
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn has_room(&mut self) -> bool {
+        self.sinks.has_room(self.publishing.is_waiting())
     }
 
     /// Asks whether the server is to be pinged, or given up.
@@ -308,6 +312,7 @@ impl Driver {
                         self.sinks.add(self.token, filters, sink);
                         self.sinks.flush();
                         self.asked.push((self.token, done));
+                        return self.ask_again();
                     }
                     // Whoever asked may be gone.
                     Err(error) => drop(done.send(Err(Error::config(error.to_string())))),
@@ -315,6 +320,16 @@ impl Driver {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// What was passed over before there was a subscription comes with a new connection only.
+    fn ask_again(&mut self) -> ControlFlow<End> {
+        let refused = self.sinks.take_refused();
+        if refused == 0 || !self.reconnect {
+            return ControlFlow::Continue(());
+        }
+        let text = format!("{refused} messages came before the subscription and were left with the server");
+        ControlFlow::Break(End::Lost(Error::new(ErrorKind::CLOSED, text).temporary()))
     }
 
     /// Subscriptions that the host has dropped. A persistent session keeps them: what comes meanwhile is what it is for.

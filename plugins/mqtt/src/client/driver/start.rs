@@ -38,6 +38,7 @@ impl Driver {
             if let (false, Some(most)) = (version.is_v5(), options.receive_maximum) {
                 config.max_in_flight = most;
             }
+            config.use_topic_aliases = options.use_topic_aliases;
             let mut session = Session::new(config).map_err(|error| Error::config(error.to_string()))?;
             let store = open_store(&mut session, &dial.endpoint, &client_id, &context)?;
             let auth_of_version = auth.as_mut().filter(|_| version.is_v5());
