@@ -15,7 +15,7 @@ const SMALLEST_WINDOW: u8 = 9;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeflateError {
-    /// The bytes are no deflate stream, or refer to what lies outside the window that was agreed on.
+    /// The bytes are no deflate stream, or refer to what lies before the beginning.
     Invalid,
     /// The message is larger than allowed once it is inflated; that many bytes were allowed.
     TooLarge(usize),

@@ -1,7 +1,5 @@
 //! The header `Sec-WebSocket-Extensions`: RFC 6455 section 9.1.
 
-use tokio_tungstenite::tungstenite::http::HeaderMap;
-
 /// The name of the header, in the form the `http` crate wants.
 pub const EXTENSIONS: &str = "sec-websocket-extensions";
 
@@ -13,10 +11,9 @@ pub(super) struct Extension {
 }
 
 /// All extensions of all headers of that name, in order. The error is what can't be read.
-pub(super) fn read(headers: &HeaderMap) -> Result<Vec<Extension>, String> {
+pub(super) fn read<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Vec<Extension>, String> {
     let mut all = Vec::new();
-    for value in headers.get_all(EXTENSIONS) {
-        let text = value.to_str().map_err(|_| format!("{value:?}"))?;
+    for text in values {
         for one in split(text, ',').filter(|one| !one.trim().is_empty()) {
             all.push(extension(one).ok_or_else(|| one.trim().to_owned())?);
         }

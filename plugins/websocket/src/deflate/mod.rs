@@ -9,19 +9,19 @@
 //! stream for what follows ([`open`]). Without an agreement the stream is the socket itself.
 
 mod codec;
-mod handshake;
 mod header;
 mod incoming;
 mod negotiate;
 mod outgoing;
 mod sizes;
 mod stream;
+mod transport;
 
 pub use self::codec::DeflateError;
-pub use self::handshake::{HeadFirst, Transport, open};
 pub use self::header::EXTENSIONS;
 pub use self::incoming::Incoming;
 pub use self::negotiate::{NegotiationError, Options, Params};
 pub use self::outgoing::Outgoing;
 pub use self::sizes::{MessageSize, Sizes};
 pub use self::stream::Stream;
+pub use self::transport::{Transport, open};

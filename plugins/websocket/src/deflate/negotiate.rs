@@ -51,12 +51,8 @@ impl fmt::Display for NegotiationError {
 impl std::error::Error for NegotiationError {}
 
 impl Options {
-    /// The value that a client's request carries.
-    ///
-    /// # Panics
-    ///
-    /// Never: the value is made of ASCII words and digits.
-    pub fn offer(&self) -> HeaderValue {
+    /// The `Sec-WebSocket-Extensions` of a client's request.
+    pub fn offer(&self) -> String {
         let mut text = self.flags(NAME);
         // Always there, so that the server may choose a window for us (section 7.1.2.2).
         text.push_str("; client_max_window_bits");
@@ -66,7 +62,7 @@ impl Options {
         if let Some(bits) = self.server_max_window_bits {
             let _ = write!(text, "; server_max_window_bits={bits}");
         }
-        HeaderValue::try_from(text).expect("ASCII words and digits")
+        text
     }
 
     fn flags(&self, name: &str) -> String {
@@ -80,16 +76,17 @@ impl Options {
         text
     }
 
-    /// Client: what the server's answer to [`Options::offer`] means; `None` when it does without compression.
+    /// Client: what the server's `Sec-WebSocket-Extensions` means after [`Options::offer`]; `None` when it does without
+    /// compression.
     ///
     /// # Errors
     ///
     /// When the answer can't be read, names another extension, or does not fit the offer: the connection is then failed.
-    pub fn check(&self, headers: &HeaderMap) -> Result<Option<Params>, NegotiationError> {
+    pub fn check(&self, answer: Option<&str>) -> Result<Option<Params>, NegotiationError> {
         let refuse = |what: String| Err(NegotiationError(what));
-        let answer = match header::read(headers) {
+        let answer = match header::read(answer) {
             Ok(answer) => answer,
-            Err(text) => return refuse(format!("can't read \"{text}\"")),
+            Err(text) => return refuse(format!("can't read {text:?}")),
         };
         let extension = match answer.as_slice() {
             [] => return Ok(None),
@@ -119,10 +116,12 @@ impl Options {
         }))
     }
 
-    /// Server: takes the first offer in the request that can be met, and gives the value of the answer. An offer that
+    /// Server: takes the first offer in the request's headers that can be met, and gives the value of the answer. An offer that
     /// can't be read or met is passed over (section 5.1); `None` when none is left.
     pub fn accept(&self, headers: &HeaderMap) -> Option<(Params, HeaderValue)> {
-        let offers = header::read(headers).ok()?;
+        let values = headers.get_all(header::EXTENSIONS).iter();
+        let offers =
+            header::read(values.map(|value| value.to_str()).collect::<Result<Vec<_>, _>>().ok()?).ok()?;
         let offer = offers
             .iter()
             .filter(|offer| offer.name.eq_ignore_ascii_case(NAME))
