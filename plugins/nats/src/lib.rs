@@ -1,5 +1,17 @@
 //! NATS for TraceMQ: core client, JetStream through async-nats, and a core server.
 
+mod auth;
+mod client;
+mod config;
+mod connect;
+mod endpoint;
+mod message;
+mod publish;
+mod request;
 #[cfg(feature = "serve")]
 pub mod serve;
+pub mod session;
+mod subscribe;
 pub mod wire;
+
+pub use connect::Nats;

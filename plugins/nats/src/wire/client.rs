@@ -70,50 +70,40 @@ impl Encoder<'_> {
         }
     }
 
-    pub fn publish(&mut self, subject: &[u8], reply: Option<&[u8]>, payload: &[u8]) {
+    /// The subject is given as prefix and rest.
+    pub fn publish(&mut self, subject: (&[u8], &[u8]), reply: Option<&[u8]>, payload: &[u8]) {
         let mut digits = Digits::default();
         let size = digits.of(payload.len() as u64);
-        self.0.reserve(subject.len() + payload.len() + reply.map_or(0, <[u8]>::len) + 32);
-        self.0.put_slice(b"PUB ");
-        self.address(subject, reply);
+        self.0.reserve(subject.0.len() + subject.1.len() + payload.len() + reply.map_or(0, <[u8]>::len) + 32);
+        self.address(b"PUB ", subject, reply);
         self.0.put_slice(size);
-        self.body(payload);
+        self.0.put_slice(b"\r\n");
+        self.0.put_slice(payload);
+        self.0.put_slice(b"\r\n");
     }
 
     pub fn publish_with_headers<'a>(
         &mut self,
-        subject: &[u8],
+        subject: (&[u8], &[u8]),
         reply: Option<&[u8]>,
         fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
         payload: &[u8],
     ) {
         let mut block = BytesMut::new();
-        headers::encode(fields, &mut block);
+        headers::encode(fields, |bytes| block.put_slice(bytes));
         let (mut digits, mut whole) = (Digits::default(), Digits::default());
-        self.0.put_slice(b"HPUB ");
-        self.address(subject, reply);
-        self.0.put_slice(digits.of(block.len() as u64));
-        self.0.put_u8(b' ');
-        self.0.put_slice(whole.of((block.len() + payload.len()) as u64));
-        self.0.put_slice(b"\r\n");
-        self.0.put_slice(&block);
-        self.0.put_slice(payload);
-        self.0.put_slice(b"\r\n");
+        self.address(b"HPUB ", subject, reply);
+        let sizes = [digits.of(block.len() as u64), b" ", whole.of((block.len() + payload.len()) as u64)];
+        sizes.into_iter().for_each(|part| self.0.put_slice(part));
+        [b"\r\n", &block[..], payload, b"\r\n"].into_iter().for_each(|part| self.0.put_slice(part));
     }
 
-    fn address(&mut self, subject: &[u8], reply: Option<&[u8]>) {
-        self.0.put_slice(subject);
-        self.0.put_u8(b' ');
+    fn address(&mut self, verb: &[u8], subject: (&[u8], &[u8]), reply: Option<&[u8]>) {
+        [verb, subject.0, subject.1, b" "].into_iter().for_each(|part| self.0.put_slice(part));
         if let Some(reply) = reply {
             self.0.put_slice(reply);
             self.0.put_u8(b' ');
         }
-    }
-
-    fn body(&mut self, payload: &[u8]) {
-        self.0.put_slice(b"\r\n");
-        self.0.put_slice(payload);
-        self.0.put_slice(b"\r\n");
     }
 
     fn line(&mut self, parts: &[&[u8]]) {
@@ -152,15 +142,15 @@ mod tests {
 
     #[test]
     fn operations() {
-        assert_eq!(written(|out| out.publish(b"a.b", None, b"hello")), "PUB a.b 5\r\nhello\r\n");
-        assert_eq!(written(|out| out.publish(b"a", Some(b"r"), b"")), "PUB a r 0\r\n\r\n");
+        assert_eq!(written(|out| out.publish((b"a.", b"b"), None, b"hello")), "PUB a.b 5\r\nhello\r\n");
+        assert_eq!(written(|out| out.publish((b"", b"a"), Some(b"r"), b"")), "PUB a r 0\r\n\r\n");
         assert_eq!(written(|out| out.subscribe("a.*", None, 7)), "SUB a.* 7\r\n");
         assert_eq!(written(|out| out.subscribe(">", Some("q"), 10)), "SUB > q 10\r\n");
         assert_eq!(written(|out| out.unsubscribe(7, None)), "UNSUB 7\r\n");
         assert_eq!(written(|out| out.unsubscribe(7, Some(u64::MAX))), "UNSUB 7 18446744073709551615\r\n");
         let fields = [(&b"k"[..], &b"v"[..])];
         assert_eq!(
-            written(|out| out.publish_with_headers(b"a", None, fields.into_iter(), b"x")),
+            written(|out| out.publish_with_headers((b"", b"a"), None, fields.into_iter(), b"x")),
             "HPUB a 18 19\r\nNATS/1.0\r\nk: v\r\n\r\nx\r\n"
         );
         let connect = Connect { lang: "rust", user: Some("u\"".into()), ..Connect::default() };

@@ -156,17 +156,14 @@ pub fn check_value(value: &[u8]) -> Result<(), WireError> {
     }
 }
 
-/// Writes a block. The fields have been checked.
-pub fn encode<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>, out: &mut impl bytes::BufMut) {
-    out.put_slice(VERSION);
-    out.put_slice(b"\r\n");
+/// Writes a block, piece by piece. The fields have been checked.
+pub fn encode<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>, mut put: impl FnMut(&[u8])) {
+    put(VERSION);
+    put(b"\r\n");
     for (name, value) in fields {
-        out.put_slice(name);
-        out.put_slice(b": ");
-        out.put_slice(value);
-        out.put_slice(b"\r\n");
+        [name, b": ", value, b"\r\n"].into_iter().for_each(&mut put);
     }
-    out.put_slice(b"\r\n");
+    put(b"\r\n");
 }
 
 #[cfg(test)]
@@ -214,8 +211,9 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(list in proptest::collection::vec(("[!-9;-~]{1,8}", "[!-~]{0,8}"), 0..6)) {
-            let mut out = bytes::BytesMut::new();
-            encode(list.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())), &mut out);
+            let mut out = Vec::new();
+            let fields = list.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+            encode(fields, |bytes| out.extend_from_slice(bytes));
             let block = Block::read(&out);
             prop_assert_eq!(block.error, None);
             let read: Vec<_> = block.fields().collect();
