@@ -18,13 +18,21 @@ pub struct Nats;
 impl Protocol for Nats {
     type Connect = ConnectOptions;
     type Connection = NatsConnection;
+    #[cfg(feature = "serve")]
+    type Serve = crate::serve::ServeOptions;
+    #[cfg(feature = "serve")]
+    type Server = crate::serve::NatsServer;
+    #[cfg(not(feature = "serve"))]
     type Serve = NoOptions;
+    #[cfg(not(feature = "serve"))]
     type Server = NoServer;
 
     fn about() -> About {
+        let client = [Verb::Publish, Verb::Subscribe, Verb::Request];
+        let all = [Verb::Publish, Verb::Subscribe, Verb::Request, Verb::Serve];
         let about = About::new("nats", "NATS", env!("CARGO_PKG_VERSION"))
             .about("NATS over TCP, TLS and WebSocket")
-            .verbs(&[Verb::Publish, Verb::Subscribe, Verb::Request])
+            .verbs(if cfg!(feature = "serve") { &all } else { &client })
             .capabilities(&["headers", "wildcards", "queue-group"]);
         Endpoint::schemes(about)
     }
@@ -34,7 +42,16 @@ impl Protocol for Nats {
         Ok(NatsConnection { client: Client::connect(settings, &context).await? })
     }
 
+    #[cfg(feature = "serve")]
+    async fn serve(options: Self::Serve, context: Context) -> Result<Self::Server> {
+        crate::serve::NatsServer::start(options, context).await
+    }
+
     fn check(call: &Call<'_, Nats>) -> Result<()> {
+        #[cfg(feature = "serve")]
+        if let Some(serve) = call.serve {
+            return serve.check();
+        }
         let Some(connect) = call.connect else { return Ok(()) };
         let settings = Settings::new(connect, call.url, environment)?;
         if let Some(options) = call.publish {

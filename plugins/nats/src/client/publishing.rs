@@ -11,7 +11,7 @@ use tracemq_plugin_api::sdk::MessageView;
 
 use crate::config::Prefix;
 use crate::session::{Mark, Session};
-use crate::wire::{Encoder, ServerInfo, check_name, check_value, encode_headers, subject};
+use crate::wire::{Encoder, ServerInfo, check_name, check_value, size_of_headers, subject};
 
 /// Calls that wait to be written.
 const WAITING: usize = 8;
@@ -206,7 +206,5 @@ fn check_headers(message: &MessageView<'_>, info: &ServerInfo) -> Result<usize, 
             .and_then(|()| check_value(value))
             .map_err(|error| Outcome::refused(error.to_string()))?;
     }
-    let mut size = 0;
-    encode_headers(message.headers(), |bytes| size += bytes.len());
-    Ok(size)
+    Ok(size_of_headers(message.headers()))
 }

@@ -90,7 +90,7 @@ impl Encoder<'_> {
         payload: &[u8],
     ) {
         let mut block = BytesMut::new();
-        headers::encode(fields, |bytes| block.put_slice(bytes));
+        headers::encode(fields, &mut block);
         let (mut digits, mut whole) = (Digits::default(), Digits::default());
         self.address(b"HPUB ", subject, reply);
         let sizes = [digits.of(block.len() as u64), b" ", whole.of((block.len() + payload.len()) as u64)];

@@ -10,7 +10,9 @@ mod server;
 pub mod subject;
 
 pub use client::{Connect, Encoder};
-pub use headers::{Block, HeaderError, Line, check_name, check_value, encode as encode_headers};
+pub use headers::{
+    Block, HeaderError, Line, check_name, check_value, encode as encode_headers, size as size_of_headers,
+};
 pub use info::ServerInfo;
 pub use server::{Limits, MessageAt, Op, Scan, scan};
 
