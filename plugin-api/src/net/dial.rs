@@ -118,7 +118,7 @@ impl Dialer {
         let max = request.max_message;
         match self.upgrade(request, None).await? {
             Transport::Tcp(opened) => Ok(WsStream::opened(opened, max).await.into()),
-            Transport::Tls(opened) => Ok(WsStream::opened(opened, max).await.into()),
+            Transport::Tls(opened) => Ok(WsStream::opened(*opened, max).await.into()),
         }
     }
 
@@ -135,7 +135,7 @@ impl Dialer {
     ) -> Result<Upgraded, NetError> {
         Ok(match self.upgrade(request, extensions).await? {
             Transport::Tcp(opened) => opened.map(Stream::from),
-            Transport::Tls(opened) => opened.map(Stream::from),
+            Transport::Tls(opened) => (*opened).map(Stream::from),
         })
     }
 
@@ -153,7 +153,7 @@ impl Dialer {
             if request.tls {
                 let tls = self.secure(tcp, peer, &[], &progress).await?;
                 progress.at(Step::WebSocket);
-                Ok(Transport::Tls(handshake(tls, http, request).await?))
+                Ok(Transport::Tls(Box::new(handshake(tls, http, request).await?)))
             } else {
                 progress.at(Step::WebSocket);
                 Ok(Transport::Tcp(handshake(tcp, http, request).await?))
@@ -238,7 +238,7 @@ impl Dialer {
 /// An opened WebSocket over either transport.
 enum Transport {
     Tcp(Opened<TcpStream>),
-    Tls(Opened<TlsStream<TcpStream>>),
+    Tls(Box<Opened<TlsStream<TcpStream>>>),
 }
 
 /// Where a connection goes: host without brackets, and port.

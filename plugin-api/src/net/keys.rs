@@ -11,8 +11,6 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use p12_keystore::Pkcs12Archive;
-use pkcs8::EncryptedPrivateKeyInfoRef;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -20,6 +18,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error as TlsError, InconsistentKeys};
 
 use super::error::NetError;
+use super::pkcs12::Pkcs12;
+use super::sealed::{self, Closed};
 
 /// The largest file read. A bundle of all public CAs has about 250 KiB.
 const LARGEST_FILE: u64 = 4 << 20;
@@ -98,14 +98,15 @@ impl<'a> Named<'a> {
     }
 
     fn decrypt(&self, der: &[u8], password: Option<&str>) -> Result<PrivateKeyDer<'static>, NetError> {
-        let sealed = EncryptedPrivateKeyInfoRef::try_from(der)
-            .map_err(|e| self.wrong(&format!("the encrypted key cannot be understood: {e}")))?;
         let password = password.ok_or_else(|| {
             self.wrong("the key is encrypted and there is no pass phrase")
                 .hint("give it with --tls-key-password")
         })?;
-        let open = sealed.decrypt(password).map_err(|_| self.wrong_password())?;
-        Ok(PrivatePkcs8KeyDer::from(open.as_bytes().to_vec()).into())
+        match sealed::open_key(der, password) {
+            Ok(open) => Ok(PrivatePkcs8KeyDer::from(open).into()),
+            Err(Closed::WrongPassword) => Err(self.wrong_password()),
+            Err(Closed::Unreadable(why)) => Err(self.wrong(&format!("the key cannot be read: {why}"))),
+        }
     }
 
     fn wrong_password(&self) -> NetError {
@@ -160,34 +161,19 @@ pub(super) fn load_pkcs12(
     password: Option<&str>,
 ) -> Result<CertifiedKey, NetError> {
     let file = Named::read("--tls-pkcs12", path)?;
-    let archive = Pkcs12Archive::from_pkcs12(&file.bytes, password.unwrap_or("")).map_err(|e| {
-        use p12_keystore::error::Error as P12;
-        match (&e, password) {
-            (P12::MacError(_) | P12::Pkcs5Error(_) | P12::UnpadError, None) => file
-                .wrong("the file is encrypted and there is no pass phrase")
-                .hint("give it with --tls-key-password"),
-            (P12::MacError(_) | P12::Pkcs5Error(_) | P12::UnpadError, Some(_)) => file.wrong_password(),
-            _ => file.wrong(&format!("not a PKCS#12 file that can be read: {e}")),
-        }
+    let archive = Pkcs12::open(&file.bytes, password.unwrap_or("")).map_err(|e| match (e, password) {
+        (Closed::WrongPassword, None) => file
+            .wrong("the file is encrypted and there is no pass phrase")
+            .hint("give it with --tls-key-password"),
+        (Closed::WrongPassword, Some(_)) => file.wrong_password(),
+        (Closed::Unreadable(why), _) => file.wrong(&format!("not a PKCS#12 file that can be read: {why}")),
     })?;
-    let key = archive.keys.first().ok_or_else(|| file.wrong("no private key in it"))?;
-    // The certificate of the key is marked with the same id; writers that leave ids out put it first.
-    let id = key.local_key_id.as_ref().map(|id| id.0.as_slice());
-    let leaf = id.and_then(|id| archive.certs.iter().position(|c| c.local_key_id.as_deref() == Some(id)));
-    let leaf = leaf.unwrap_or(0);
-    let first = archive.certs.get(leaf).ok_or_else(|| file.wrong("no certificate in it"))?;
-    // The rest of the chain, from issuer to issuer; the root itself need not be sent but does no harm.
-    let mut chain = vec![&first.cert];
-    while let Some(next) = archive
-        .certs
-        .iter()
-        .map(|c| &c.cert)
-        .find(|c| chain.last().is_some_and(|last| last.issuer() == c.subject()) && !chain.contains(c))
-    {
-        chain.push(next);
+    let key = archive.key().ok_or_else(|| file.wrong("no private key in it"))?;
+    let chain: Vec<_> = archive.chain().into_iter().map(|der| CertificateDer::from(der.to_vec())).collect();
+    if chain.is_empty() {
+        return Err(file.wrong("no certificate in it"));
     }
-    let chain = chain.into_iter().map(|c| CertificateDer::from(c.as_der().to_vec())).collect();
-    pair(provider, chain, PrivatePkcs8KeyDer::from(key.key.as_der().to_vec()).into(), &file)
+    pair(provider, chain, PrivatePkcs8KeyDer::from(key.to_vec()).into(), &file)
 }
 
 /// Puts chain and key together. `file` is the one the key came from.

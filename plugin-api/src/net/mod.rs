@@ -9,13 +9,17 @@
 //! rustls with `ring` given explicitly, never a process-wide default: plugins share a process with others that may have
 //! set one.
 
+mod authority;
+mod der;
 mod dial;
 mod error;
 mod explain;
 mod keys;
 mod listen;
 mod options;
+mod pkcs12;
 mod proxy;
+mod sealed;
 mod stream;
 mod tcp;
 mod tls;
@@ -24,6 +28,7 @@ mod users;
 mod verify;
 mod ws;
 
+pub use authority::split_host_port;
 pub use dial::Dialer;
 pub use error::{NetError, NetErrorKind};
 pub use explain::explain_io;

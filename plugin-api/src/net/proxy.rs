@@ -13,8 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_socks::Error as SocksError;
 use tokio_socks::tcp::Socks5Stream;
-use url::Url;
 
+use super::authority::split_host_port;
 use super::dial::{Peer, Progress};
 use super::error::{NetError, NetErrorKind, quote};
 use super::tcp::{self, reason};
@@ -57,33 +57,48 @@ impl Proxy {
             NetError::config(format!("--proxy: {what}"))
                 .hint("write socks5://HOST:PORT or http://HOST:PORT, with USER:PASSWORD@ before the host if it wants one")
         };
-        if !text.contains("://") {
-            return Err(wrong("not a URL"));
-        }
-        let url = Url::parse(text).map_err(|e| wrong(&format!("not a URL: {e}")))?;
-        let (kind, port) = match url.scheme() {
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("not a URL"))?;
+        let (kind, default_port) = match scheme.to_ascii_lowercase().as_str() {
             "socks5" | "socks5h" => (Kind::Socks5, 1080),
             "http" => (Kind::Http, 80),
-            other => {
-                return Err(wrong(&format!(
-                    "a proxy of the kind {:?} is not supported",
-                    quote(other.as_bytes())
-                )));
+            // What stands there may be anything: a password that holds "://", for one.
+            other if other.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) => {
+                return Err(wrong(&format!("a proxy of the kind {other:?} is not supported")));
             }
+            _ => return Err(wrong("not a URL")),
         };
-        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        let (authority, after) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        if !matches!(after, "" | "/") {
             return Err(wrong("nothing may follow the port"));
         }
-        let host = url.host_str().filter(|h| !h.is_empty()).ok_or_else(|| wrong("there is no host in it"))?;
+        let (user, address) = match authority.rsplit_once('@') {
+            Some((user, address)) => (Some(user), address),
+            None => (None, authority),
+        };
+        let (host, port) = split_host_port(address).map_err(|what| wrong(&format!("the URL {what}")))?;
+        if host.is_empty() {
+            return Err(wrong("there is no host in it"));
+        }
+        if !host.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(wrong("the host is not ASCII (write an internationalised name as xn--...)"));
+        }
+        let port = match port {
+            None | Some("") => default_port,
+            Some(port) => port
+                .parse()
+                .ok()
+                .filter(|port| *port != 0)
+                .ok_or_else(|| wrong("the port is not a number from 1 to 65535"))?,
+        };
         let decode = |part: &str| {
             percent_decode_str(part)
                 .decode_utf8()
                 .map(|s| s.into_owned())
                 .map_err(|_| wrong("user or password is not UTF-8"))
         };
-        let user = match (url.username(), url.password()) {
-            ("", None) => None,
-            (user, password) => Some((decode(user)?, decode(password.unwrap_or(""))?)),
+        let user = match user.map(|user| user.split_once(':').unwrap_or((user, ""))) {
+            None | Some(("", "")) => None,
+            Some((user, password)) => Some((decode(user)?, decode(password)?)),
         };
         if let (Kind::Socks5, Some((name, password))) = (kind, &user)
             && !((1..=255).contains(&name.len()) && (1..=255).contains(&password.len()))
@@ -95,8 +110,7 @@ impl Proxy {
         {
             return Err(wrong("a user name of HTTP basic authentication cannot hold a colon"));
         }
-        let peer = Peer::new(host, url.port().unwrap_or(port));
-        Ok(Self { kind, host: peer.host.to_owned(), port: peer.port, user })
+        Ok(Self { kind, host: host.to_ascii_lowercase(), port, user })
     }
 
     fn peer(&self) -> Peer<'_> {
@@ -272,6 +286,12 @@ mod tests {
             "http://host:1?secret",
             "http://a%3Ab:secret@host:1",
             "http://%ff:secret@host:1",
+            "http://user:secret@h\u{f6}st:1",
+            "http://user:secret@h ost:1",
+            "http://user:secret@[::1",
+            "http://user:secret@::1",
+            "http://user:secret@host:0",
+            "user:secret@://host:1",
         ] {
             let error = Proxy::parse(text).unwrap_err();
             assert_eq!(error.kind, NetErrorKind::Config, "{text}");

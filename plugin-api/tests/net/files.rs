@@ -48,6 +48,9 @@ fn every_form_that_openssl_writes_keys_in_is_read() {
         pem("ec.crt", "ec-sec1.pem", None),
         pem("ec.crt", "ec-pkcs8.pem", None),
         pem("ec.crt", "ec-aes.pem", tomato),
+        pem("ec.crt", "ec-aes128.pem", tomato),
+        pem("ec.crt", "ec-aes192.pem", tomato),
+        pem("ec.crt", "ec-v1.pem", tomato),
         pem("ec.crt", "ec-3des.pem", tomato),
         pem("ec.crt", "ec-scrypt.pem", tomato),
         // A pass phrase that isn't wanted does no harm.
@@ -56,6 +59,10 @@ fn every_form_that_openssl_writes_keys_in_is_read() {
         pem("rsa.der", "rsa-pkcs1.pem", None),
         p12("ec.p12", tomato),
         p12("ec-legacy.p12", tomato),
+        p12("ec-rc2.p12", tomato),
+        p12("ec-nomac.p12", Some("tomäte€")),
+        p12("ec-unicode.p12", Some("tomäte€")),
+        p12("ec-open.p12", None),
     ] {
         build(&options).unwrap_or_else(|e| panic!("{options:?}: {e}"));
     }
@@ -80,7 +87,8 @@ fn wrong_keys_are_told_apart() {
         &pem("ec.crt", "ec-aes.pem", None),
         &["--tls-key ", "ec-aes.pem", "no pass phrase", "--tls-key-password"],
     );
-    for file in ["ec-aes.pem", "ec-3des.pem", "ec-scrypt.pem"] {
+    refused(&pem("ec.crt", "ec-camellia.pem", tomato), &["--tls-key ", "cipher that is not supported"]);
+    for file in ["ec-aes.pem", "ec-aes128.pem", "ec-v1.pem", "ec-3des.pem", "ec-scrypt.pem"] {
         refused(
             &pem("ec.crt", file, Some("potato")),
             &["--tls-key ", file, "pass phrase does not open the key"],
@@ -98,7 +106,7 @@ fn wrong_keys_are_told_apart() {
 
 #[test]
 fn wrong_pkcs12_files_are_told_apart() {
-    for file in ["ec.p12", "ec-legacy.p12"] {
+    for file in ["ec.p12", "ec-legacy.p12", "ec-rc2.p12", "ec-nomac.p12"] {
         refused(&p12(file, Some("potato")), &["--tls-pkcs12 ", file, "pass phrase does not open"]);
         refused(&p12(file, None), &["--tls-pkcs12 ", file, "no pass phrase", "--tls-key-password"]);
     }

@@ -4,15 +4,13 @@
 //! The iteration count comes from the server and costs us time, so it is bounded.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hmac::digest::KeyInit;
-use hmac::{Hmac, Mac};
 use ring::rand::SecureRandom;
-use sha1::Sha1;
-use sha2::{Digest, Sha256, Sha512};
+use ring::{digest, hmac, pbkdf2};
 
 /// Iteration counts that are taken. RFC 7677 asks for 4,096 at least; above the upper end a server could keep us busy.
 pub const ITERATIONS: RangeInclusive<u32> = 4_096..=1_000_000;
@@ -79,33 +77,32 @@ impl Mechanism {
     }
 
     fn digest(self, data: &[u8]) -> Vec<u8> {
-        match self {
-            Self::ScramSha1 => Sha1::digest(data).to_vec(),
-            Self::ScramSha256 => Sha256::digest(data).to_vec(),
-            Self::ScramSha512 => Sha512::digest(data).to_vec(),
-        }
+        let algorithm = match self {
+            Self::ScramSha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+            Self::ScramSha256 => &digest::SHA256,
+            Self::ScramSha512 => &digest::SHA512,
+        };
+        digest::digest(algorithm, data).as_ref().to_vec()
     }
 
     fn hmac(self, key: &[u8], data: &[u8]) -> Vec<u8> {
-        fn of<M: Mac + KeyInit>(key: &[u8], data: &[u8]) -> Vec<u8> {
-            // HMAC takes a key of any length: the error cannot happen, and would make a proof that fails.
-            <M as Mac>::new_from_slice(key)
-                .map(|mac| mac.chain_update(data).finalize().into_bytes().to_vec())
-                .unwrap_or_default()
-        }
-        match self {
-            Self::ScramSha1 => of::<Hmac<Sha1>>(key, data),
-            Self::ScramSha256 => of::<Hmac<Sha256>>(key, data),
-            Self::ScramSha512 => of::<Hmac<Sha512>>(key, data),
-        }
+        let algorithm = match self {
+            Self::ScramSha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            Self::ScramSha256 => hmac::HMAC_SHA256,
+            Self::ScramSha512 => hmac::HMAC_SHA512,
+        };
+        hmac::sign(&hmac::Key::new(algorithm, key), data).as_ref().to_vec()
     }
 
-    fn salted(self, password: &[u8], salt: &[u8], iterations: u32) -> Vec<u8> {
-        match self {
-            Self::ScramSha1 => pbkdf2::pbkdf2_hmac_array::<Sha1, 20>(password, salt, iterations).to_vec(),
-            Self::ScramSha256 => pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(password, salt, iterations).to_vec(),
-            Self::ScramSha512 => pbkdf2::pbkdf2_hmac_array::<Sha512, 64>(password, salt, iterations).to_vec(),
-        }
+    fn salted(self, password: &[u8], salt: &[u8], iterations: NonZeroU32) -> Vec<u8> {
+        let (algorithm, len) = match self {
+            Self::ScramSha1 => (pbkdf2::PBKDF2_HMAC_SHA1, digest::SHA1_OUTPUT_LEN),
+            Self::ScramSha256 => (pbkdf2::PBKDF2_HMAC_SHA256, digest::SHA256_OUTPUT_LEN),
+            Self::ScramSha512 => (pbkdf2::PBKDF2_HMAC_SHA512, digest::SHA512_OUTPUT_LEN),
+        };
+        let mut salted = vec![0; len];
+        pbkdf2::derive(algorithm, iterations, salt, password, &mut salted);
+        salted
     }
 }
 
@@ -165,7 +162,9 @@ impl Scram {
             return fail("the server's nonce does not continue ours");
         }
         let Ok(salt) = BASE64.decode(salt) else { return fail("the server's salt is not base64") };
-        let Some(iterations) = iterations.parse().ok().filter(|count| ITERATIONS.contains(count)) else {
+        let Some(iterations) =
+            iterations.parse::<NonZeroU32>().ok().filter(|count| ITERATIONS.contains(&count.get()))
+        else {
             return fail(format!(
                 "the server asks for {} iterations; {} to {} are accepted",
                 iterations.escape_debug().take(20).collect::<String>(),

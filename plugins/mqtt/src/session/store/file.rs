@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
+use ring::digest;
 
 use super::Restored;
 use super::record::{Change, HEADER, load, put};
@@ -166,8 +166,11 @@ fn snapshot_of(restored: &Restored) -> Vec<u8> {
 
 /// The names are hashed: they may hold any character, and whoever lists the folder learns no client ids.
 fn name(server: &str, client_id: &str) -> String {
-    let digest = Sha256::new().chain_update(server).chain_update([0]).chain_update(client_id).finalize();
-    let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in [server.as_bytes(), &[0], client_id.as_bytes()] {
+        context.update(part);
+    }
+    let hex: String = context.finish().as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     format!("{hex}.session")
 }
 
