@@ -199,9 +199,9 @@ impl Sinks {
             let dealt = handed.settled.or(sink.map(|sink| sink.sender.consumed())).unwrap_or(handed.from);
             if dealt >= handed.to {
                 self.consumed = handed.ordinal;
-            } else if handed.alone {
-                let rest = handed.to - dealt.max(handed.from);
-                self.consumed = self.consumed.max(handed.ordinal - rest);
+            } else if handed.alone && dealt > handed.from {
+                // A part of it. Of what comes after it nothing has been dealt with, and what came before may be passed over.
+                self.consumed = handed.ordinal - (handed.to - dealt);
             }
             if dealt < handed.to && handed.settled.is_none() {
                 break;
@@ -307,5 +307,50 @@ impl Collector<'_> {
             }
         }
         self.sinks.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracemq_plugin_api::sdk::{BatchBuilder, Part, queue};
+
+    fn batch(count: usize) -> Batch {
+        let mut batch = BatchBuilder::with_capacity(count);
+        for _ in 0..count {
+            batch.add(Part::Copied(b"t"), Part::Copied(b"x"));
+        }
+        batch.finish()
+    }
+
+    fn hand(sinks: &mut Sinks, token: u64, count: usize, ordinal: u64) {
+        let waiting = Waiting { token: Some(token), batch: batch(count), ordinal, alone: true, bytes: count };
+        sinks.waiting.push_back(waiting);
+        sinks.flush();
+    }
+
+    #[tokio::test]
+    async fn what_a_dropped_subscription_had_not_dealt_with_is_not_acknowledged() {
+        let (mut sinks, (sender, subscription)) = (Sinks::default(), queue(8));
+        sinks.add(1, vec!["t".into()], sender);
+        for ordinal in [4, 8, 12] {
+            hand(&mut sinks, 1, 4, ordinal);
+        }
+        // Six of twelve, in batches of four, two, and then the end.
+        for (most, count) in [(4, 4), (2, 2)] {
+            assert_eq!(subscription.next_batch(most).await.unwrap().len(), count);
+        }
+        subscription.close().await;
+        assert_eq!(sinks.consumed(), 6);
+        sinks.remove(1);
+        assert_eq!(sinks.consumed(), 6);
+        // Another one that gets to a later message acknowledges what was passed over.
+        let (sender, next) = queue(8);
+        sinks.add(2, vec!["t".into()], sender);
+        hand(&mut sinks, 2, 3, 15);
+        assert_eq!(sinks.consumed(), 6);
+        next.next_batch(MAX_BATCH).await.unwrap();
+        next.close().await;
+        assert_eq!(sinks.consumed(), 15);
     }
 }
