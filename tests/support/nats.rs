@@ -216,17 +216,17 @@ impl NatsWire {
         let reader = BufReader::new(stream.try_clone().expect("a socket can be cloned"));
         let mut client = NatsWire { stream, reader, info: String::new() };
         client.info = client.line();
-        client.send(&format!("CONNECT {connect}\r\n"));
+        client.send(format!("CONNECT {connect}\r\n"));
         client.round_trip();
         client
     }
 
-    pub fn send(&mut self, text: &str) {
-        self.stream.write_all(text.as_bytes()).expect("the server reads");
+    pub fn send(&mut self, text: impl AsRef<[u8]>) {
+        self.stream.write_all(text.as_ref()).expect("the server reads");
     }
 
     pub fn publish(&mut self, subject: &str, payload: &str) {
-        self.send(&format!("PUB {subject} {}\r\n{payload}\r\n", payload.len()));
+        self.send(format!("PUB {subject} {}\r\n{payload}\r\n", payload.len()));
         self.round_trip();
     }
 

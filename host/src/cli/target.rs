@@ -137,7 +137,8 @@ impl Target {
             )));
         };
         let is_url = !url::is_connection_string(&address.shown);
-        if scheme.port.is_some() && is_url && address.hosts.is_empty() {
+        let needs_host = !descriptor.capabilities.iter().any(|name| name == "default-host");
+        if scheme.port.is_some() && is_url && address.hosts.is_empty() && needs_host {
             return Err(wrong("the host is missing".into()));
         }
         if !action.serves() && address.hosts.iter().any(|host| host.port == Some(0)) {

@@ -129,7 +129,8 @@ impl About {
         self
     }
 
-    /// What tests and tools may rely on: `headers`, `wildcards`, `retained`, `acknowledged`.
+    /// What tests and tools may rely on: `headers`, `wildcards`, `retained`, `acknowledged`. With `default-host`, a URL may name
+    /// no host: the plugin knows from elsewhere where to go.
     pub fn capabilities(mut self, capabilities: &[&'static str]) -> About {
         self.capabilities = capabilities.to_vec();
         self

@@ -133,8 +133,14 @@ impl Creds {
     /// Since when it is no longer valid.
     fn expired(&self) -> Option<Span> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
-        (self.claims.exp != 0 && self.claims.exp <= now).then(|| Span::from_secs(now - self.claims.exp))
+        (self.claims.exp != 0 && self.claims.exp <= now).then(|| rounded(now - self.claims.exp))
     }
+}
+
+/// For people: days, hours and minutes without their remainder.
+fn rounded(seconds: u64) -> Span {
+    let unit = [86_400, 3600, 60].into_iter().find(|unit| seconds >= *unit).unwrap_or(1);
+    Span::from_secs(seconds / unit * unit)
 }
 
 /// The text between `-----BEGIN name-----` and the next line of dashes.
@@ -222,6 +228,7 @@ mod tests {
         assert_eq!(connect.jwt, Some(token));
         assert!(connect.sig.is_some() && connect.nkey.is_none());
         assert!(auth.hint().contains("expired"), "{}", auth.hint());
+        assert_eq!(rounded(7201).to_string(), "2h");
     }
 
     #[test]

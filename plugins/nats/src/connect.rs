@@ -33,7 +33,7 @@ impl Protocol for Nats {
         let about = About::new("nats", "NATS", env!("CARGO_PKG_VERSION"))
             .about("NATS over TCP, TLS and WebSocket")
             .verbs(if cfg!(feature = "serve") { &all } else { &client })
-            .capabilities(&["headers", "wildcards", "queue-group"]);
+            .capabilities(&["headers", "wildcards", "queue-group", "default-host"]);
         Endpoint::schemes(about)
     }
 
