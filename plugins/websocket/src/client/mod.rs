@@ -1,0 +1,113 @@
+//! The client: a task that owns the connection, and a handle that talks to it.
+//!
+//! `dial` makes a connection, `sinks` hands messages out, `publishing` keeps track of what is to be sent, `driver` puts them
+//! together and reconnects. The connection itself is `crate::link`.
+
+mod dial;
+mod driver;
+mod publishing;
+mod sinks;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tracemq_plugin_api::prelude::*;
+use tracemq_plugin_api::sdk::{OutcomeStatus, spawn};
+
+use crate::config::ConnectOptions;
+use crate::publish::PublishOptions;
+
+/// Batches to publish that may wait for the task.
+const COMMANDS: usize = 16;
+/// Batches of received messages that may wait for the host.
+const RECEIVED: usize = 8;
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What the handle asks of the task.
+enum Command {
+    Publish {
+        batch: Batch,
+        options: Arc<PublishOptions>,
+        done: oneshot::Sender<Vec<Outcome>>,
+    },
+    Subscribe {
+        sink: BatchSender,
+        pings: bool,
+        done: oneshot::Sender<()>,
+    },
+    /// The messages that come after it was sent are its answers.
+    Request {
+        batch: Batch,
+        options: Arc<PublishOptions>,
+        sink: BatchSender,
+        done: oneshot::Sender<Vec<Outcome>>,
+    },
+    Close {
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// An open connection to a server. Dropping it closes the connection without a goodbye.
+pub(crate) struct Client {
+    commands: mpsc::Sender<Command>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Client {
+    /// Returns when the server has accepted the connection. The first connection is tried once.
+    pub(crate) async fn connect(options: ConnectOptions, context: Context) -> Result<Client> {
+        let driver = driver::Driver::connect(options, context).await?;
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let task = spawn(driver.run(receiver));
+        Ok(Client { commands, task })
+    }
+
+    /// One outcome for each message, when it was written; of a ping, when it was answered.
+    pub(crate) async fn publish(&self, batch: Batch, options: Arc<PublishOptions>) -> Result<Vec<Outcome>> {
+        self.ask(|done| Command::Publish { batch, options, done }).await
+    }
+
+    pub(crate) async fn subscribe(&self, pings: bool) -> Result<Subscription> {
+        let (sink, subscription) = queue(RECEIVED);
+        self.ask(|done| Command::Subscribe { sink, pings, done }).await?;
+        Ok(subscription)
+    }
+
+    pub(crate) async fn request(&self, batch: Batch, options: Arc<PublishOptions>) -> Result<Subscription> {
+        let (sink, subscription) = queue(RECEIVED);
+        let outcomes = self.ask(|done| Command::Request { batch, options, sink, done }).await?;
+        match outcomes.iter().find(|outcome| !outcome.is_success()) {
+            None => Ok(subscription),
+            Some(failed) => {
+                let kind = match failed.status() {
+                    OutcomeStatus::REFUSED => ErrorKind::CONFIG,
+                    _ => ErrorKind::CLOSED,
+                };
+                Err(Error::new(kind, format!("the request was not sent: {}", failed.reason())))
+            }
+        }
+    }
+
+    /// Sends what is waiting, and says goodbye.
+    pub(crate) async fn close(&self) -> Result<()> {
+        // A server that does not take the goodbye is left without one.
+        let _ = tokio::time::timeout(2 * GOODBYE, self.ask(|done| Command::Close { done })).await;
+        self.task.abort();
+        Ok(())
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T> {
+        let closed = || Error::new(ErrorKind::CLOSED, "the connection is closed");
+        let (done, answer) = oneshot::channel();
+        self.commands.send(command(done)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())
+    }
+}
