@@ -20,6 +20,7 @@ mod process;
 mod relay;
 mod scripted;
 mod wait;
+mod websocket;
 
 pub use certificates::{Certificates, Identity};
 pub use cutting_proxy::CuttingProxy;
@@ -37,3 +38,4 @@ pub use process::{Cmd, Done, Run, resident_kib};
 pub use relay::{Relay, RelayKind};
 pub use scripted::{ScriptedBroker, ScriptedClient};
 pub use wait::{LONG, SHORT, until};
+pub use websocket::{HostileWebSocket, WebSocketPeer, peer_script};

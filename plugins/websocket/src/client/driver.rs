@@ -64,12 +64,13 @@ impl Driver {
     pub(super) async fn connect(options: ConnectOptions, context: Context) -> Result<Driver> {
         let endpoint = Endpoint::of_peer(context.url().unwrap_or_default())?;
         options.check(endpoint.transport)?;
+        let raw = endpoint.transport.is_raw();
         let mut driver = Driver {
-            clock: Clock::new(options.ping_interval, options.idle_timeout, endpoint.transport.is_raw()),
+            clock: Clock::new(options.ping_interval, options.idle_timeout, raw),
             dial: Dial::new(endpoint, &options)?,
             link: None,
             sinks: Sinks::default(),
-            publishing: Publishing::default(),
+            publishing: Publishing::new(!options.ping_interval.is_zero() && !raw),
             events: context.events().clone(),
             reconnect: context.reconnect(),
             close: options.close()?,
@@ -157,7 +158,7 @@ impl Driver {
             }
             let reading = self.sinks.has_room();
             self.clock.reading(reading);
-            let alarm = self.clock.next();
+            let alarm = [self.clock.next(), self.publishing.alarm()].into_iter().flatten().min();
             let command = tokio::select! {
                 // A server that never stops sending must keep no command from its turn: the order is left to chance.
                 moved = link.moved(reading, &mut taken) => {

@@ -1,12 +1,13 @@
 //! The client: a task that owns the connection, and a handle that talks to it.
 //!
-//! `dial` makes a connection, `sinks` hands messages out, `publishing` keeps track of what is to be sent, `driver` puts them
-//! together and reconnects. The connection itself is `crate::link`.
+//! `dial` makes a connection, `sinks` hands messages out, `publishing` keeps track of what is to be sent, `window` of how
+//! far the server lags behind it, `driver` puts them together and reconnects. The connection itself is `crate::link`.
 
 mod dial;
 mod driver;
 mod publishing;
 mod sinks;
+mod window;
 
 use std::sync::Arc;
 use std::time::Duration;

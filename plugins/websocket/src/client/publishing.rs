@@ -6,15 +6,16 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::serde_json;
 
-use crate::link::{Broken, Kind, Link, Taken};
+use super::window::Window;
+use crate::link::{Broken, Kind, Link, Taken, mark};
 use crate::publish::PublishOptions;
 
 /// Batches that may be under way.
@@ -37,12 +38,22 @@ struct Job {
 }
 
 /// Everything under way, in order.
-#[derive(Default)]
 pub(super) struct Publishing {
     jobs: VecDeque<Job>,
+    window: Window,
 }
 
 impl Publishing {
+    /// `pings` may be sent.
+    pub(super) fn new(pings: bool) -> Publishing {
+        Publishing { jobs: VecDeque::new(), window: Window::new(pings) }
+    }
+
+    /// When to feed again though nothing has come.
+    pub(super) fn alarm(&self) -> Option<Instant> {
+        self.window.alarm()
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.jobs.len() < JOBS
     }
@@ -76,7 +87,7 @@ impl Publishing {
     pub(super) fn feed(&mut self, link: &mut Link) -> std::result::Result<(), Broken> {
         for job in &mut self.jobs {
             while job.next < job.batch.len() {
-                if link.queued() >= QUEUED {
+                if link.queued() >= QUEUED || !self.window.has_room() {
                     return Ok(());
                 }
                 if job.done.is_closed() {
@@ -85,8 +96,13 @@ impl Publishing {
                 }
                 let index = job.next;
                 job.next += 1;
-                if let Err(reason) = job.send(index, link)? {
-                    job.settle(index, Outcome::refused(reason));
+                match job.send(index, link)? {
+                    Err(reason) => job.settle(index, Outcome::refused(reason)),
+                    Ok(length) => {
+                        if let Some(number) = self.window.queued(length) {
+                            link.mark(number)?;
+                        }
+                    }
                 }
             }
         }
@@ -123,7 +139,10 @@ impl Publishing {
     pub(super) fn received(&mut self, taken: &Taken) {
         let pongs = taken.messages.iter().filter(|message| message.kind == Kind::Pong);
         for pong in pongs {
-            self.pong(&pong.payload);
+            match mark(&pong.payload) {
+                Some(number) => self.window.answered(number),
+                None => self.pong(&pong.payload),
+            }
         }
     }
 
@@ -148,6 +167,7 @@ impl Publishing {
 
     /// The connection broke: what had been queued may or may not have arrived.
     pub(super) fn lost(&mut self, why: &str) {
+        self.window.restart();
         for job in &mut self.jobs {
             job.pings.clear();
             for index in 0..job.next {
@@ -195,8 +215,8 @@ impl Job {
         &mut self,
         index: usize,
         link: &mut Link,
-    ) -> std::result::Result<std::result::Result<(), String>, Broken> {
-        let Some(message) = self.batch.get(index) else { return Ok(Ok(())) };
+    ) -> std::result::Result<std::result::Result<usize, String>, Broken> {
+        let Some(message) = self.batch.get(index) else { return Ok(Ok(0)) };
         if !message.topic().is_empty() {
             return Ok(Err("there are no topics here: leave it out".to_owned()));
         }
@@ -209,7 +229,7 @@ impl Job {
         if sent.is_ok() && self.kind == Kind::Ping {
             self.pings.push_back((index, Instant::now()));
         }
-        Ok(sent)
+        Ok(sent.map(|()| message.payload().len()))
     }
 
     fn settle(&mut self, index: usize, outcome: Outcome) {

@@ -30,6 +30,11 @@ const MOST_BYTES: usize = 256 * 1024;
 /// What our own pings say.
 const PING: &[u8] = b"tracemq";
 
+/// The number of a ping of ours, from its answer.
+pub(crate) fn mark(payload: &[u8]) -> Option<u64> {
+    payload.strip_prefix(PING)?.try_into().map(u64::from_be_bytes).ok()
+}
+
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -94,7 +99,8 @@ impl Taken {
 
     /// The answers to our own pings are nobody's business.
     pub(crate) fn forget_own_pongs(&mut self) {
-        self.messages.retain(|message| message.kind != Kind::Pong || message.payload != PING);
+        let own = |payload: &Bytes| payload == PING || mark(payload).is_some();
+        self.messages.retain(|message| message.kind != Kind::Pong || !own(&message.payload));
     }
 
     /// Each message that is no ping or pong, with its payload: of a raw socket as [`Kind::Binary`].
@@ -254,6 +260,15 @@ impl Link {
     /// Queues a ping of our own. What can't be queued shows when the link is used next.
     pub(crate) fn ping(&mut self) {
         let _ = self.send(Kind::Ping, Bytes::from_static(PING));
+    }
+
+    /// Queues a ping whose answer [`mark`] recognises.
+    ///
+    /// # Errors
+    /// Nothing can be sent.
+    pub(crate) fn mark(&mut self, number: u64) -> std::result::Result<(), Broken> {
+        let payload = [PING, &number.to_be_bytes()].concat();
+        self.send(Kind::Ping, payload.into()).map(drop)
     }
 
     /// Bytes queued since the last flush.

@@ -14,7 +14,7 @@ use crate::link::Kind;
 /// What answers a message.
 pub(super) enum Reply {
     /// Compiled from text.
-    Template(Environment<'static>),
+    Template(Box<Environment<'static>>),
     /// A file that is not text goes out as it is.
     Bytes(Bytes),
 }
@@ -37,7 +37,7 @@ impl Reply {
         let Ok(text) = String::from_utf8(content.clone()) else { return Ok(Reply::Bytes(content.into())) };
         let mut environment = Environment::new();
         environment.add_template_owned("reply", text).map_err(|error| wrong(describe(&error)))?;
-        Ok(Reply::Template(environment))
+        Ok(Reply::Template(Box::new(environment)))
     }
 
     /// The answer to a message; `None` when it is empty, which is none.

@@ -76,11 +76,7 @@ impl SocketServer {
         };
         let tls = transport.is_tls().then(|| tls_acceptor(&options.tls, &[])).transpose()?;
         let cannot = |error| Error::new(ErrorKind::CONNECT, format!("cannot listen on {bind}: {error}"));
-        let listener = listen(&bind).map_err(|error| {
-            let hint = error.hint.clone();
-            let told = Error::from(error);
-            if hint.is_some() { told } else { told.hint("--bind takes another address") }
-        })?;
+        let listener = listen(&bind)?;
         let listener = TcpListener::from_std(listener).map_err(cannot)?;
         let local = listener.local_addr().map_err(cannot)?;
         let address = format!("{}://{local}{}", transport.scheme(), path.as_deref().unwrap_or_default());
