@@ -23,6 +23,8 @@ use crate::link::{Broken, Clock, Due, Link, Moved, Taken, until};
 /// connection at once.
 const SECOND_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How long the end of a connection waits for the first thing that is asked of it.
+const FIRST_COMMAND: Duration = Duration::from_secs(1);
 /// A connection that lived so long, or brought so many messages, was a good one.
 const GOOD_LIFE: Duration = Duration::from_secs(5);
 const GOOD_MESSAGES: usize = 10;
@@ -39,6 +41,8 @@ pub(super) struct Driver {
     wait: Duration,
     /// Messages that this connection has brought.
     messages: usize,
+    /// Whether anything was ever asked of us.
+    asked: bool,
 }
 
 /// Why serving a link ended.
@@ -76,6 +80,7 @@ impl Driver {
             close: options.close()?,
             wait: Duration::ZERO,
             messages: 0,
+            asked: false,
         };
         driver.open().await?;
         Ok(driver)
@@ -154,7 +159,7 @@ impl Driver {
             }
             self.sinks.flush();
             if let Err(broken) = self.publishing.feed(link) {
-                return self.broken(link, broken).await;
+                return self.broken(link, broken, commands).await;
             }
             let reading = self.sinks.has_room();
             self.clock.reading(reading);
@@ -164,7 +169,7 @@ impl Driver {
                 moved = link.moved(reading, &mut taken) => {
                     match moved {
                         Ok(moved) => self.moved(moved, link, &mut taken),
-                        Err(broken) => return self.broken(link, broken).await,
+                        Err(broken) => return self.broken(link, broken, commands).await,
                     }
                     continue;
                 }
@@ -200,6 +205,7 @@ impl Driver {
     }
 
     fn obey(&mut self, command: Command) {
+        self.asked = true;
         match command {
             Command::Publish { batch, options, done } => {
                 self.sinks.published();
@@ -234,8 +240,26 @@ impl Driver {
     }
 
     /// What the end of a link means. A server that broke the rules is told so.
-    async fn broken(&mut self, link: &mut Link, broken: Broken) -> End {
+    async fn broken(
+        &mut self,
+        link: &mut Link,
+        broken: Broken,
+        commands: &mut mpsc::Receiver<Command>,
+    ) -> End {
         let raw = self.dial.endpoint.transport.is_raw();
+        if !self.asked {
+            // What the connection was made for is still on its way to us, and is to learn of the end.
+            match timeout(FIRST_COMMAND, commands.recv()).await {
+                Ok(None) => return End::Dropped,
+                Ok(Some(Command::Close { done })) => return End::Closed(done),
+                Ok(Some(command)) => self.obey(command),
+                Err(_) => {}
+            }
+        }
+        if raw && matches!(broken, Broken::Ended) {
+            // It sends no more, but may well go on reading.
+            let _ = timeout(GOODBYE, self.send_rest(link)).await;
+        }
         let text = format!("{} {}", self.dial.endpoint.shown(), said(&broken, raw));
         let (code, reason) = broken.close_frame();
         let details = json!({ "code": code, "reason": reason });
@@ -269,18 +293,18 @@ impl Driver {
         }
     }
 
+    /// Sends what is waiting, as far as that goes.
+    async fn send_rest(&mut self, link: &mut Link) {
+        while self.publishing.feed(link).is_ok() && link.queued() > 0 && link.flush().await.is_ok() {
+            self.publishing.flushed(link);
+        }
+    }
+
     /// Sends what is waiting, says goodbye, and tells of a server that had something else to say.
     async fn goodbye(&mut self, link: &mut Link) {
         let work = async {
-            while !self.publishing.is_empty()
-                && self.publishing.feed(link).is_ok()
-                && link.flush().await.is_ok()
-            {
-                self.publishing.flushed(link);
-                if link.queued() == 0 {
-                    break;
-                }
-            }
+            // A link that is broken has nothing more to say either.
+            self.send_rest(link).await;
             link.close(self.close.0, &self.close.1).await
         };
         match timeout(GOODBYE, work).await {
@@ -342,7 +366,7 @@ fn said(broken: &Broken, raw: bool) -> String {
     match broken {
         Broken::Ended if !raw => "closed the connection without a WebSocket goodbye".to_owned(),
         Broken::Closed { .. } | Broken::Ended => broken.describe(),
-        Broken::Io(_) | Broken::Violation { .. } => format!("({})", broken.describe()),
+        Broken::Io(_) | Broken::Violation { .. } => format!("gave trouble: {}", broken.describe()),
     }
 }
 
