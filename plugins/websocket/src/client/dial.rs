@@ -1,6 +1,5 @@
 //! From an endpoint to an open connection: transport, handshake, compression.
 
-use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, header};
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tracemq_plugin_api::net::{Dialer, Upgraded, WsRequest};
 use tracemq_plugin_api::prelude::*;
@@ -65,14 +64,11 @@ impl Dial {
             ..WsRequest::new(host, *port, transport.is_tls())
         };
         let offer = self.offer.as_ref().map(deflate::Options::offer);
-        let offer = offer.as_ref().and_then(|value| value.to_str().ok());
         let Upgraded { stream, rest, subprotocol, extensions } =
-            self.dialer.ws_upgrade(&request, offer).await?;
+            self.dialer.ws_upgrade(&request, offer.as_deref()).await?;
         let params = self.agreed(extensions.as_deref())?;
         let stream: BoxSocket = Box::new(stream);
-        let ws =
-            deflate::open(stream, rest.to_vec(), Role::Client, params.as_ref(), limits(self.max_message))
-                .await;
+        let ws = deflate::open(stream, rest, Role::Client, params.as_ref(), limits(self.max_message)).await;
         let link = Link::Ws(Box::new(WsLink::new(ws)));
         Ok(Connected { link, subprotocol, compressed: params.is_some() })
     }
@@ -80,11 +76,7 @@ impl Dial {
     /// What the server's answer to our offer means.
     fn agreed(&self, extensions: Option<&str>) -> Result<Option<deflate::Params>> {
         let Some(offer) = &self.offer else { return Ok(None) };
-        let mut headers = HeaderMap::new();
-        if let Some(value) = extensions.and_then(|text| HeaderValue::from_str(text).ok()) {
-            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, value);
-        }
-        offer.check(&headers).map_err(|error| {
+        offer.check(extensions).map_err(|error| {
             Error::new(ErrorKind::CONNECT, format!("{}: {error}", self.endpoint.shown()))
                 .hint("--compression=false connects without compression")
         })
