@@ -38,7 +38,7 @@ async def main():
     parser.add_argument("--subprotocol")
     parser.add_argument("--no-compression", action="store_true")
     parser.add_argument("--ca")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     options = {"max_size": None, "open_timeout": 20, "proxy": None}
     if arguments.ca:
         options["ssl"] = ssl.create_default_context(cafile=arguments.ca)
