@@ -1,6 +1,8 @@
-//! The conformance cases of `tests/suites/mqtt` against `tracemq serve mqtt`.
+//! Conformance suites: the cases of `tests/suites/mqtt` against `tracemq serve mqtt`, and Autobahn's against both sides of
+//! WebSocket.
 //!
-//! They wait for time-outs most of the time, so each class of them runs beside the others with a broker of its own.
+//! The cases of MQTT wait for time-outs most of the time, so each class of them runs beside the others with a broker of its
+//! own.
 
 use std::path::Path;
 use std::time::Duration;
@@ -41,4 +43,12 @@ fn mqtt_5_0_and_what_both_versions_share() {
 #[test]
 fn what_only_mqtt_5_0_has() {
     cases("Only5");
+}
+
+/// Its 247 base cases; those of limits and compression take up to an hour: `tests/suites/websocket/autobahn all`.
+#[test]
+fn autobahn_passes_server_and_client_of_websocket() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("suites/websocket/autobahn");
+    let run = Cmd::peer(&script.to_string_lossy()).limit(Duration::from_secs(600)).finish().expect(0);
+    assert!(run.text().contains("494 passed, 0 failed"), "{}", run.text());
 }

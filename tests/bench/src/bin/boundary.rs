@@ -10,14 +10,11 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::error::Error;
 use std::hint::black_box;
 use std::io::Write;
-use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
-use tracemq_plugin_api::abi::{
-    self, ConnectionBox, FfiFuture, HEADER_SYMBOL, HostLog, MAX_BATCH, PluginHeader, host_box,
-};
+use tracemq_plugin_api::abi::{ConnectionBox, FfiFuture, MAX_BATCH};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -90,26 +87,9 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-struct NoLog;
-
-impl HostLog for NoLog {
-    fn log(&self, _: u32, _: &str, _: &str) {}
-
-    fn log_level(&self) -> u32 {
-        0
-    }
-}
-
 fn connect(runtime: &Runtime, library: &str) -> Result<ConnectionBox> {
-    // SAFETY: the caller names a plugin to be run; it stays loaded until the process ends.
-    let plugin = unsafe {
-        let library = ManuallyDrop::new(libloading::Library::new(library)?);
-        let header: *const PluginHeader = *library.get(HEADER_SYMBOL)?;
-        abi::open(header)?
-    };
-    plugin.start()(host_box(NoLog)).into_result()?;
     let context = json!({"url": "maker://", "target": "maker://"}).to_string();
-    answer(runtime, plugin.connect()("{}".into(), context.into()))
+    answer(runtime, tracemq_bench::load(library)?.connect()("{}".into(), context.into()))
 }
 
 fn answer<T>(runtime: &Runtime, call: FfiFuture<T>) -> Result<T> {
