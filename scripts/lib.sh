@@ -128,3 +128,18 @@ need_npm() {
         : >"$folder/.installed/${package//\//+}"
     done
 }
+
+# need_crate PROGRAM@VERSION...: these programs from crates.io in a folder of ours, $target/crates/bin.
+need_crate() {
+    local folder=$target/crates program
+    for program in "$@"; do
+        [[ -e $folder/.installed/$program ]] && continue
+        say "installing $program into $folder"
+        cargo install --quiet --locked --root "$folder" --target-dir "$target/cargo-install" "$program" >"$target/crates.log" 2>&1 || {
+            tail -n 20 "$target/crates.log" >&2
+            die "could not install $program from crates.io"
+        }
+        mkdir -p "$folder/.installed"
+        : >"$folder/.installed/$program"
+    done
+}

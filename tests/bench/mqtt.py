@@ -4,74 +4,24 @@ Called by scripts/bench, which has built everything. Prints a table of medians a
 samples as JSON. Absolute figures hold for this machine and moment only; the ratios are what can be compared.
 """
 
-import argparse
 import json
 import os
 import signal
-import socket
-import statistics
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 
+import common
+from common import accepts, finish, free_port, interleaved, median, run, start, wait_until
+
 SIZE = 100
-MIB = 1 << 20
-
-
-class Sample:
-    """What one process took, as `measured` tells it."""
-
-    def __init__(self, told):
-        wall, cpu, peak_kib = told.split()
-        self.wall, self.cpu, self.peak_kib = float(wall), float(cpu), int(peak_kib)
-
-    def as_dict(self):
-        return {"wall_s": self.wall, "cpu_s": self.cpu, "peak_kib": self.peak_kib}
-
-
-def start(command, stdin=subprocess.DEVNULL):
-    command = [MEASURED, *command]
-    return subprocess.Popen(command, stdin=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process, limit=300):
-    try:
-        told = process.communicate(timeout=limit)[1]
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise SystemExit(f"still running after {limit} s: {process.args}")
-    if process.returncode != 0:
-        raise SystemExit(f"exit status {process.returncode}: {process.args}")
-    return Sample(told)
-
-
-def run(command, stdin=subprocess.DEVNULL):
-    return finish(start(command, stdin))
-
-
-def interleaved(contenders, repetitions, measure):
-    """Each contender once a round, so that what else the machine does hits all alike. The first round only warms up."""
-    samples = {name: [] for name in contenders}
-    for number in range(repetitions + 1):
-        for name, contender in contenders.items():
-            sample = measure(contender)
-            if number:
-                samples[name].append(sample)
-    return samples
-
-
-def median(samples, field):
-    return statistics.median(getattr(sample, field) for sample in samples)
 
 
 class Mosquitto:
     """A broker on a free port, told to keep all messages."""
 
     def __init__(self, folder):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.log = folder / "mosquitto.log"
         configuration = folder / "mosquitto.conf"
         configuration.write_text(
@@ -80,11 +30,7 @@ class Mosquitto:
         )
         self.process = subprocess.Popen(["mosquitto", "-c", configuration], stderr=subprocess.DEVNULL)
         self.seen = 0
-        wait_until(self.accepts, "mosquitto accepts connections")
-
-    def accepts(self):
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        wait_until(lambda: accepts(self.port), "mosquitto accepts connections")
 
     def forget_subscriptions(self):
         self.seen = self.log.stat().st_size if self.log.exists() else 0
@@ -99,45 +45,23 @@ class Mosquitto:
         self.process.wait(10)
 
 
-def wait_until(condition, what, limit=10):
-    end = time.monotonic() + limit
-    while not condition():
-        if time.monotonic() > end:
-            raise SystemExit(f"not within {limit} s: {what}")
-        time.sleep(0.002)
-
-
-class Bench:
+class Bench(common.Report):
     def __init__(self, arguments):
-        self.dist = Path(arguments.dist)
-        self.programs = Path(arguments.programs)
+        super().__init__(arguments)
         self.client_only = Path(arguments.client_only)
-        self.quick = arguments.quick
-        self.tracemq = str(self.dist / "tracemq")
-        self.rows = []
-        self.samples = {}
 
-    def row(self, what, value, unit, target=None, good=None):
-        self.rows.append({"what": what, "value": value, "unit": unit, "target": target, "good": good})
-        verdict = "" if good is None else ("ok" if good else "MISSED")
-        print(f"  {what:<58} {value:>12,.2f} {unit:<8} {target or '':<10} {verdict}", flush=True)
+    @classmethod
+    def arguments(cls, parser):
+        parser.add_argument("--client-only", required=True)
 
-    def at_least(self, what, value, least, unit="x"):
-        self.row(what, value, unit, f">= {least:g}", value >= least)
-
-    def at_most(self, what, value, most, unit="x"):
-        self.row(what, value, unit, f"<= {most:g}", value <= most)
-
-    def section(self, title, samples=None):
-        print(f"\n{title}", flush=True)
-        if samples is not None:
-            self.samples[title] = {name: [one.as_dict() for one in all_of] for name, all_of in samples.items()}
-
-    def rates(self, samples, count):
-        for name, all_of in samples.items():
-            self.row(f"{name}: messages a second", count / median(all_of, "wall"), "1/s")
-            self.row(f"{name}: CPU for a million", median(all_of, "cpu") / count * 1e6, "s")
-            self.row(f"{name}: peak memory", median(all_of, "peak_kib") / 1024, "MiB")
+    def measure(self, folder):
+        self.sizes()
+        self.start_up(folder)
+        self.receive_raw()
+        self.receive_through_mosquitto(folder)
+        self.publish(folder)
+        self.boundary()
+        self.flood()
 
     def sub(self, version, port, topic, qos, count):
         target = f"mqtt://127.0.0.1:{port}"
@@ -287,29 +211,4 @@ class Bench:
         self.at_most("MQTT plugin without serving", (self.client_only / plugin).stat().st_size / 1e6, 3.5, "MB")
 
 
-def main():
-    global MEASURED
-    parser = argparse.ArgumentParser()
-    for name in ("--dist", "--programs", "--client-only", "--output"):
-        parser.add_argument(name, required=True)
-    parser.add_argument("--quick", action="store_true")
-    arguments = parser.parse_args()
-    MEASURED = Path(arguments.programs) / "measured"
-    bench = Bench(arguments)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        os.environ["TRACEMQ_HOME"] = str(folder / "home")
-        bench.sizes()
-        bench.start_up(folder)
-        bench.receive_raw()
-        bench.receive_through_mosquitto(folder)
-        bench.publish(folder)
-        bench.boundary()
-        bench.flood()
-    missed = [row["what"] for row in bench.rows if row["good"] is False]
-    document = {"quick": bench.quick, "rows": bench.rows, "samples": bench.samples}
-    Path(arguments.output).write_text(json.dumps(document, indent=1))
-    print(f"\n{len(missed)} of {sum(row['good'] is not None for row in bench.rows)} targets missed; all in {arguments.output}")
-
-
-main()
+common.main(Bench)
