@@ -312,6 +312,15 @@ impl ScriptedNats {
         client
     }
 
+    /// As [`ScriptedNats::accept_subscriber`], for one that may have subscribed before: then it does not wait for an answer.
+    #[track_caller]
+    pub fn accept_subscriber_again(&self) -> NatsWire {
+        let mut client = self.accept();
+        while !client.raw_line().starts_with("SUB ") {}
+        client.send("PONG\r\n");
+        client
+    }
+
     /// Waits for the next client and lets it log in.
     #[track_caller]
     pub fn accept(&self) -> NatsWire {

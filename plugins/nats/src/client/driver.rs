@@ -4,6 +4,7 @@
 //! host that is a moment late, stop it from reading.
 
 mod notices;
+mod start;
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -12,14 +13,13 @@ use tokio::sync::{mpsc, oneshot};
 use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::sdk::{MAX_BATCH, now};
 
-use super::dial::{Dial, Opened, lost};
+use super::dial::{Dial, lost};
 use super::link::{Link, Moved};
 use super::pool::Pool;
 use super::publishing::Publishing;
 use super::ring::Room;
 use super::sinks::Sinks;
 use super::{Command, GOODBYE};
-use crate::config::Settings;
 use crate::endpoint::Server;
 use crate::session::{Mark, Refusal, Session};
 use crate::wire::{Limits, Op, Scan, ServerInfo, WireError, scan};
@@ -75,88 +75,6 @@ enum End {
 }
 
 impl Driver {
-    /// Makes the first connection: each server is tried once.
-    pub(super) async fn connect(settings: Settings, context: &Context) -> Result<Driver> {
-        let mut pool = Pool::new(settings.servers.clone());
-        let dial = Dial::new(settings)?;
-        let opened = loop {
-            let server = pool.next();
-            match dial.connect(&server).await {
-                Ok(opened) => break opened,
-                Err(error) if error.is_temporary() && !pool.wait(0.0).is_zero() => return Err(error),
-                Err(error) if error.is_temporary() => {
-                    let text = format!("{error}; trying the next server");
-                    context.events().emit(Event::new(EventKind::WARNING, text));
-                }
-                Err(error) => return Err(error),
-            }
-        };
-        let sinks = Sinks::new(dial.settings.prefix.as_str());
-        let mut driver = Driver {
-            pool,
-            server: opened.server.clone(),
-            info: ServerInfo::default(),
-            session: Session::default(),
-            sinks,
-            publishing: Publishing::default(),
-            asked: Vec::new(),
-            groups: 0,
-            events: context.events().clone(),
-            reconnect: context.reconnect(),
-            link: None,
-            limits: Limits::default(),
-            heard: Instant::now(),
-            next_ping: Instant::now(),
-            complaint: None,
-            stalled: None,
-            warned: false,
-            leaving: None,
-            dial,
-        };
-        driver.take(opened);
-        Ok(driver)
-    }
-
-    /// Goes on with a new connection.
-    fn take(&mut self, opened: Opened) {
-        let Opened { link, server, info, rtt, tls } = opened;
-        let details = serde_json::json!({
-            "server": server.shown(),
-            "server_name": info.server_name,
-            "server_id": info.server_id,
-            "version": info.version,
-            "cluster": info.cluster,
-            "client_id": info.client_id,
-            "client_ip": info.client_ip,
-            "max_payload": info.max_payload,
-            "jetstream": info.jetstream,
-            "tls": tls,
-            "rtt_ms": rtt.as_secs_f64() * 1000.0,
-        });
-        let text = format!(
-            "connected to {} (nats-server {}{}, round trip {:.1} ms)",
-            server.shown(),
-            info.version.escape_debug(),
-            if tls { ", TLS" } else { "" },
-            rtt.as_secs_f64() * 1000.0
-        );
-        self.events.emit(Event::new(EventKind::CONNECTED, text).details(details));
-        self.pool.learn(&server, &info);
-        self.server = server;
-        self.set_info(info);
-        self.heard = Instant::now();
-        self.next_ping = self.heard + self.dial.settings.ping_interval.duration();
-        (self.complaint, self.stalled, self.leaving) = (None, None, None);
-        self.link = Some(link);
-    }
-
-    fn set_info(&mut self, info: ServerInfo) {
-        // An administrator may have allowed more than we would believe of a stranger, up to what the positions can count.
-        let most = info.max_payload.clamp(Limits::default().message, 1 << 30);
-        self.limits.message = most;
-        self.info = info;
-    }
-
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         loop {
             let end = match self.link.take() {
@@ -335,13 +253,16 @@ impl Driver {
     fn stall(&mut self, now: Instant, room: Room) {
         // Whoever waits for the server's answer to a subscription is the one who would have to take messages.
         self.let_pull();
+        // Nothing can be heard, which is not the server's fault.
+        self.heard = now;
         if room == (Room::None { until: None }) {
             self.stalled = Some(now);
             if !std::mem::replace(&mut self.warned, true) {
-                let text = "messages come faster than they are taken, and with --lossless nothing more is read: the server \
-                            slows publishers down, and cuts this connection off after its write deadline (10 s unless \
-                            changed) or 64 MB";
-                self.events.emit(Event::new(EventKind::WARNING, text));
+                // As a log and not as an event: a host that stands still shows no events.
+                log::warn!(
+                    "messages come faster than they are taken, and with --lossless nothing more is read: the server slows \
+                     publishers down, and cuts this connection off after its write deadline (10 s unless changed) or 64 MB"
+                );
             }
         }
     }
@@ -399,71 +320,6 @@ impl Driver {
         let _ = tokio::time::timeout(GOODBYE, drained).await;
     }
 
-    /// Waits and connects until it succeeds.
-    async fn reconnect(&mut self, commands: &mut mpsc::Receiver<Command>) -> Result<(), End> {
-        let since = Instant::now();
-        loop {
-            self.wait(self.pool.wait(random()), commands).await?;
-            let server = self.pool.next();
-            match self.dial.connect(&server).await {
-                Ok(mut opened) => {
-                    self.session.resume(&mut opened.link.output);
-                    let gap = self.sinks.any();
-                    self.sinks.mark_gap();
-                    self.take(opened);
-                    if gap {
-                        let away = since.elapsed().as_secs_f64();
-                        let text = format!(
-                            "gap: what was published in the {away:.1} s without a connection did not come here"
-                        );
-                        let details = serde_json::json!({ "gap": true, "seconds": away });
-                        self.events.emit(Event::new(EventKind::WARNING, text).details(details));
-                    }
-                    return Ok(());
-                }
-                Err(error) if error.is_temporary() => {
-                    let wait = self.pool.wait(0.5);
-                    let next = match wait.is_zero() {
-                        true => "trying the next server".to_owned(),
-                        false => format!("next attempt in {:.1} s", wait.as_secs_f64()),
-                    };
-                    self.events.emit(Event::new(EventKind::RECONNECTING, format!("{error}; {next}")));
-                }
-                Err(error) => return Err(End::Final(error)),
-            }
-        }
-    }
-
-    /// Lets time pass between two attempts; what can be done without a connection is done.
-    async fn wait(&mut self, wait: Duration, commands: &mut mpsc::Receiver<Command>) -> Result<(), End> {
-        let until = tokio::time::Instant::now() + wait;
-        let mut nowhere = bytes::BytesMut::new();
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep_until(until) => return Ok(()),
-                () = self.sinks.changed() => {
-                    self.sinks.flush();
-                    for group in self.sinks.closed() {
-                        self.sinks.remove(group);
-                        self.session.unsubscribe(group, &mut nowhere);
-                    }
-                }
-                command = commands.recv(), if self.publishing.has_room() => match command {
-                    None => return Err(End::Dropped),
-                    Some(Command::Close { done }) => return Err(End::Closed(done)),
-                    Some(Command::Publish { batch, reply, done }) => self.publishing.add(batch, reply, done),
-                    Some(Command::Subscribe { patterns, service, sink, done }) => {
-                        self.groups += 1;
-                        self.session.subscribe(self.groups, patterns, &mut nowhere);
-                        self.sinks.add(self.groups, sink, service);
-                        // The caller may be gone.
-                        let _ = done.send(Ok(()));
-                    }
-                },
-            }
-        }
-    }
-
     fn obey(&mut self, command: Command, link: &mut Link) -> ControlFlow<End> {
         match command {
             Command::Close { done } => return ControlFlow::Break(End::Closed(done)),
@@ -498,12 +354,4 @@ impl Driver {
         }
         self.sinks.fail(&error).await;
     }
-}
-
-/// From 0 to 1.
-fn random() -> f64 {
-    use std::hash::{BuildHasher, Hasher};
-    // Seeded by the system for each value.
-    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
-    random as f64 / u64::MAX as f64
 }
