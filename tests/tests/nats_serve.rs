@@ -203,7 +203,14 @@ fn a_slow_consumer_is_cut_off_and_others_are_served() {
 
 #[test]
 fn a_client_that_reads_nothing_is_cut_off_after_the_write_deadline() {
-    let served = Served::start(&["--write-deadline", "200ms", "--max-pending", "1073741824", "--format", "{{ topic }}"]);
+    let served = Served::start(&[
+        "--write-deadline",
+        "200ms",
+        "--max-pending",
+        "1073741824",
+        "--format",
+        "{{ topic }}",
+    ]);
     let mut stuck = NatsRaw::connect(served.port, &value!({}));
     stuck.send("SUB flood 1\r\n");
     stuck.sync();
@@ -319,6 +326,7 @@ fn jetstream_without_a_nats_server() {
 #[test]
 fn what_can_not_work_is_refused_before_anything_is_opened() {
     let tracemq = Tracemq::new();
+    let pem = text(&tracemq.write("some.pem", ""));
     for (flags, parts) in [
         (&["--user", "hunter2"][..], &["--user", "NAME=VALUE"][..]),
         (&["--token", ""], &["--token"]),
@@ -327,7 +335,7 @@ fn what_can_not_work_is_refused_before_anything_is_opened() {
         (&["--tls-cert", "/nowhere.pem"], &["/nowhere.pem"]),
         (&["--jetstream", "--token", "a", "--user", "b=c"], &["exclude each other"]),
         (
-            &["--jetstream", "--tls-cert", "a", "--tls-key", "b", "--tls-key-password", "hunter2"],
+            &["--jetstream", "--tls-cert", &pem, "--tls-key", &pem, "--tls-key-password", "hunter2"],
             &["encrypted"],
         ),
     ] {
