@@ -1,6 +1,7 @@
 //! Servers as URLs: transport, host, port, path. A target may name several, with commas between them.
 
 use percent_encoding::percent_decode_str;
+use tracemq_plugin_api::net::split_host_port;
 use tracemq_plugin_api::prelude::{About, Error, Result};
 
 /// How the bytes travel.
@@ -84,7 +85,7 @@ impl Server {
             Some((user, address)) => (Some(user_info(user)?), address),
             None => (None, authority),
         };
-        let (host, port) = split_port(address)?;
+        let (host, port) = split_host_port(address).map_err(bad)?;
         if host.is_empty() {
             return Err(bad("names no host"));
         }
@@ -108,7 +109,7 @@ impl Server {
 
     /// A member of the cluster that this server has told of, as host:port; reached in the same way as this one.
     pub fn neighbour(&self, address: &str) -> Option<Server> {
-        let (host, port) = split_port(address).ok()?;
+        let (host, port) = split_host_port(address).ok()?;
         let port = port_number(port?).ok()?;
         let is_address = host.parse::<std::net::IpAddr>().is_ok();
         let tls_name = is_address.then(|| self.tls_name.clone().unwrap_or_else(|| self.host.clone()));
@@ -154,25 +155,6 @@ fn user_info(text: &str) -> Result<UserInfo> {
 fn port_number(text: &str) -> Result<u16> {
     let port = text.parse().ok().filter(|port| *port != 0);
     port.ok_or_else(|| bad(&format!("has a port that is none: {text:?} (1 to 65535)")))
-}
-
-fn split_port(address: &str) -> Result<(&str, Option<&str>)> {
-    if let Some(rest) = address.strip_prefix('[') {
-        let (host, after) =
-            rest.split_once(']').ok_or_else(|| bad("has an IPv6 address without its closing bracket"))?;
-        return match after.strip_prefix(':') {
-            Some(port) => Ok((host, Some(port))),
-            None if after.is_empty() => Ok((host, None)),
-            None => Err(bad("has something other than :PORT after its IPv6 address")),
-        };
-    }
-    match address.split_once(':') {
-        Some((_, port)) if port.contains(':') => {
-            Err(bad("has an IPv6 address without brackets").hint("write it as [::1]:4222"))
-        }
-        Some((host, port)) => Ok((host, Some(port))),
-        None => Ok((address, None)),
-    }
 }
 
 fn bad(what: &str) -> Error {

@@ -1,5 +1,6 @@
 //! The target's URL: transport, host, port, path.
 
+use tracemq_plugin_api::net::split_host_port;
 use tracemq_plugin_api::prelude::{About, Error, Result};
 
 /// How the bytes travel.
@@ -61,7 +62,7 @@ impl Endpoint {
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
-        let (host, port) = split_port(address)?;
+        let (host, port) = split_host_port(address).map_err(bad)?;
         if host.is_empty() {
             return Err(bad("names no host"));
         }
@@ -105,25 +106,6 @@ impl Endpoint {
         } else {
             format!("{}:{}", self.host, self.port)
         }
-    }
-}
-
-fn split_port(address: &str) -> Result<(&str, Option<&str>)> {
-    if let Some(rest) = address.strip_prefix('[') {
-        let (host, after) =
-            rest.split_once(']').ok_or_else(|| bad("has an IPv6 address without its closing bracket"))?;
-        return match after.strip_prefix(':') {
-            Some(port) => Ok((host, Some(port))),
-            None if after.is_empty() => Ok((host, None)),
-            None => Err(bad("has something other than :PORT after its IPv6 address")),
-        };
-    }
-    match address.split_once(':') {
-        Some((_, port)) if port.contains(':') => {
-            Err(bad("has an IPv6 address without brackets").hint("write it as [::1]:PORT"))
-        }
-        Some((host, port)) => Ok((host, Some(port))),
-        None => Ok((address, None)),
     }
 }
 
