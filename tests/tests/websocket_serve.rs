@@ -283,3 +283,35 @@ fn a_browser_connects_with_compression() {
         (&true.into(), &"chat".into())
     );
 }
+
+#[test]
+fn lines_go_to_all_clients_or_to_one() {
+    let tracemq = Tracemq::new();
+    let start = |topic: &[&str]| {
+        let serve = tracemq.cmd(["serve", "websocket", "--bind", "127.0.0.1:0", "--lines"]).args(topic);
+        let serve = serve.keep_stdin().start();
+        let url = serve.wait_stdout("://");
+        let clients = [python(&url, &[]), node(&url, &[])];
+        clients.iter().for_each(|client| drop(client.wait_stdout("\"open\"")));
+        serve.wait_stderr("client 2 ");
+        (serve, clients)
+    };
+    let (mut serve, clients) = start(&[]);
+    serve.write("to all of you\n");
+    clients.iter().for_each(|client| drop(client.wait_stdout("to all of you")));
+    let (mut serve, clients) = start(&["2"]);
+    serve.write("to one of you\n");
+    let heard = until(Duration::from_secs(20), || {
+        let heard: Vec<_> = clients.iter().filter(|client| client.stdout().contains("one of you")).collect();
+        (!heard.is_empty()).then_some(heard.len())
+    });
+    assert_eq!(heard, Some(1));
+    let mut nobody =
+        tracemq.cmd(["serve", "websocket", "--bind", "127.0.0.1:0", "--lines", "7"]).keep_stdin().start();
+    nobody.wait_stdout("://");
+    nobody.write("anybody?\n");
+    nobody.wait_stderr("there is no client 7");
+    nobody.close_stdin();
+    assert_eq!(until(Duration::from_secs(1), || (!nobody.alive()).then_some(())), None, "{nobody:?}");
+    nobody.interrupt().expect(0);
+}

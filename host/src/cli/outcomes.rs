@@ -170,6 +170,11 @@ impl Report {
     }
 }
 
+/// What is to be said of an outcome that was not well.
+pub fn fault(outcome: &Outcome) -> Option<String> {
+    is_failure(outcome.status()).then(|| describe(outcome))
+}
+
 /// A status of a later version is neither success nor failure.
 fn is_failure(status: OutcomeStatus) -> bool {
     matches!(status, OutcomeStatus::REFUSED | OutcomeStatus::UNAUTHORIZED | OutcomeStatus::UNCONFIRMED)

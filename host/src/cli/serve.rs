@@ -5,14 +5,17 @@
 //! success: status 0.
 
 use super::job::Job;
+use super::lines::Lines;
+use super::outcomes;
+use super::payload::Envelope;
 use super::run::{self, Cut, Ending, Limits, Serving, Stop};
 use super::subscribe::{self, Receiver};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::output::{Formatter, Printer, Sink, Style, events};
 use clap::{Arg, ArgAction, Command};
 use serde_json::json;
 use std::future::pending;
-use tracemq_plugin_api::sdk::ErrorKind;
+use tracemq_plugin_api::sdk::{ErrorKind, MAX_BATCH, Wanted};
 
 pub fn command() -> Command {
     Command::new("serve")
@@ -30,11 +33,27 @@ pub fn command() -> Command {
                 .conflicts_with("format")
                 .help("Addresses and messages as JSON on stdout, events as JSON on stderr, an object a line"),
         )
+        .arg(
+            Arg::new("lines")
+                .long("lines")
+                .action(ArgAction::SetTrue)
+                .help("Send each line of stdin to the clients, as it comes"),
+        )
+        .arg(
+            Arg::new("topic")
+                .value_name("TOPIC")
+                .requires("lines")
+                .help("Where the lines go, in the protocol's own terms"),
+        )
         .args(subscribe::format_args())
 }
 
 pub fn run(job: Job) -> Result<(), Failure> {
     let json = job.matches.get_flag("json");
+    let needs_topic = job.plugin.descriptor().topics.publish == Wanted::Required;
+    if job.matches.get_flag("lines") && needs_topic && job.topics.is_empty() {
+        return Err(Failure::usage(format!("serve {}: --lines needs TOPIC, where the lines go", job.target)));
+    }
     let formatter = if json {
         let style = Style { format: "json", topic: true, newline: true };
         Formatter::new(&style, &job.plugin.descriptor().id, &job.target)?
@@ -59,6 +78,15 @@ pub fn run(job: Job) -> Result<(), Failure> {
 }
 
 async fn serve(job: &Job, serving: &Serving, json: bool, printer: &mut Printer) -> Result<(), Cut> {
+    address(job, serving, json, printer)?;
+    tokio::select! {
+        outcome = receive(job, serving, printer) => outcome,
+        outcome = feed(job, serving), if job.matches.get_flag("lines") => outcome,
+    }
+}
+
+/// Tells where the server is.
+fn address(job: &Job, serving: &Serving, json: bool, printer: &mut Printer) -> Result<(), Cut> {
     let addresses = serving.server().addresses();
     let first = addresses.first().map_or("", String::as_str);
     if json {
@@ -71,6 +99,30 @@ async fn serve(job: &Job, serving: &Serving, json: bool, printer: &mut Printer) 
             }
         }
     }
+    Ok(())
+}
+
+/// Sends the lines of stdin. A message that is not taken is told of, and does not keep the others.
+async fn feed(job: &Job, serving: &Serving) -> Result<(), Cut> {
+    let failed = |error: std::io::Error| Failure::new(Exit::Failed, format!("read stdin: {error}"));
+    let topic = job.topics.first().map_or("", String::as_str);
+    let (envelope, limits) = (Envelope::new(topic), Limits::new(None));
+    let mut lines = Lines::of_stdin().map_err(failed)?;
+    let mut number: u64 = 0;
+    while let Some(batch) = limits.keep(lines.next(&envelope, MAX_BATCH)).await?.map_err(failed)? {
+        let outcomes = limits.call("publish on", &job.target, serving.server().publish(batch, "{}")).await?;
+        for outcome in &outcomes {
+            number += 1;
+            if let Some(fault) = outcomes::fault(outcome) {
+                events::line(&format!("line {number}: {fault}"));
+            }
+        }
+    }
+    // The server goes on.
+    limits.keep(pending()).await
+}
+
+async fn receive(job: &Job, serving: &Serving, printer: &mut Printer) -> Result<(), Cut> {
     let limits = Limits::new(None);
     let messages = match limits.keep(serving.server().messages()).await? {
         Ok(messages) => messages,

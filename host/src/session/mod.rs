@@ -51,13 +51,7 @@ impl Connection {
     /// Publishes at most [`MAX_BATCH`] messages. `options` is JSON by the publish schema and stays the same for a run.
     pub async fn publish(&self, batch: Batch, options: &str) -> Result<Vec<Outcome>, Error> {
         let expected = batch.len();
-        let outcomes = answer(self.0.publish(batch, options.into())).await?;
-        if outcomes.len() != expected {
-            let text =
-                format!("the plugin told of {} messages, not of the {expected} it was given", outcomes.len());
-            return Err(Error::new(ErrorKind::PANIC, text));
-        }
-        Ok(outcomes.into_vec())
+        all_told(expected, answer(self.0.publish(batch, options.into())).await?.into_vec())
     }
 
     pub async fn subscribe(
@@ -124,6 +118,12 @@ impl Server {
         answer(self.0.messages()).await.map(Subscription)
     }
 
+    /// Sends to the server's clients. `options` is JSON by the publish schema.
+    pub async fn publish(&self, batch: Batch, options: &str) -> Result<Vec<Outcome>, Error> {
+        let expected = batch.len();
+        all_told(expected, answer(self.0.publish(batch, options.into())).await?.into_vec())
+    }
+
     pub async fn events(&self) -> Result<Vec<Event>, Error> {
         answer(self.0.events()).await.map(|events| events.into_vec())
     }
@@ -131,6 +131,16 @@ impl Server {
     pub async fn close(&self) -> Result<(), Error> {
         answer(self.0.close()).await
     }
+}
+
+/// Each message has an outcome.
+fn all_told(expected: usize, outcomes: Vec<Outcome>) -> Result<Vec<Outcome>, Error> {
+    if outcomes.len() != expected {
+        let text =
+            format!("the plugin told of {} messages, not of the {expected} it was given", outcomes.len());
+        return Err(Error::new(ErrorKind::PANIC, text));
+    }
+    Ok(outcomes)
 }
 
 async fn answer<T>(future: FfiFuture<T>) -> Result<T, Error> {
