@@ -342,6 +342,18 @@ impl Link {
         }
     }
 
+    /// Sends of what is queued as much as leaves at once.
+    ///
+    /// # Errors
+    /// Nothing can be sent.
+    pub(crate) async fn push(&mut self) -> std::result::Result<(), Broken> {
+        poll_fn(|context| match self.poll_flush(context) {
+            Poll::Ready(Err(broken)) => Poll::Ready(Err(broken)),
+            _ => Poll::Ready(Ok(())),
+        })
+        .await
+    }
+
     /// Sends what is queued.
     pub(crate) async fn flush(&mut self) -> std::result::Result<(), Broken> {
         poll_fn(|context| self.poll_flush(context)).await

@@ -82,6 +82,13 @@ impl Left {
     }
 }
 
+/// Waits for the end of the server.
+async fn stopped(stopping: &mut watch::Receiver<bool>) -> Left {
+    // An error says that the server is gone altogether.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+    Left::ours(1001, "the server is shutting down", "the server is shutting down")
+}
+
 impl Session<'_> {
     /// Serves the client until it is gone.
     pub(super) async fn run(mut self, link: &mut Link) -> Left {
@@ -123,27 +130,29 @@ impl Session<'_> {
             let reading = waiting.is_none() && link.queued() < QUEUED;
             self.clock.reading(reading);
             let alarm = self.clock.next();
-            tokio::select! {
-                moved = link.moved(reading, &mut taken) => match moved {
-                    Ok(moved) if moved.read => {
-                        self.clock.heard();
-                        taken.forget_own_pongs();
-                        if let Err(broken) = self.answer(&taken, link) {
-                            return Left::theirs(broken);
-                        }
-                        waiting = taken.batch(false, Some(&self.outbox.name));
-                        taken.clear();
-                    }
-                    Ok(_) => while link.take_sent().is_some() {},
-                    Err(broken) => return Left::theirs(broken),
-                },
-                () = self.outbox.changed() => {}
-                _ = service.sender.reserve(), if waiting.is_some() => {}
-                _ = stopping.wait_for(|stopping| *stopping) => {
-                    return Left::ours(1001, "the server is shutting down", "the server is shutting down");
+            let moved = tokio::select! {
+                moved = link.moved(reading, &mut taken) => moved,
+                () = self.outbox.changed() => continue,
+                _ = service.sender.reserve(), if waiting.is_some() => continue,
+                stopped = stopped(&mut stopping) => return stopped,
+                () = until(alarm) => continue,
+            };
+            let step = match moved {
+                Ok(moved) if moved.read => {
+                    self.clock.heard();
+                    taken.forget_own_pongs();
+                    let answered = self.answer(&taken, link);
+                    waiting = taken.batch(false, Some(&self.outbox.name));
+                    taken.clear();
+                    // The client has its answer before the host is woken.
+                    answered.and(link.push().await)
                 }
-                () = until(alarm) => {}
+                moved => moved.map(drop),
+            };
+            if let Err(broken) = step {
+                return Left::theirs(broken);
             }
+            while link.take_sent().is_some() {}
         }
     }
 
