@@ -219,12 +219,15 @@ impl Splitter {
     /// What is left when the stream has ended: a last line needs no line feed.
     ///
     /// # Errors
-    /// Something else was cut off.
+    /// Something else was cut off, or the last line is over the limit.
     pub fn rest(&self, buffer: &[u8]) -> Result<Option<Range<usize>>, FramingError> {
         if buffer.is_empty() {
             return Ok(None);
         }
         match self.framing {
+            Framing::Line | Framing::Crlf if buffer.len() > self.max => {
+                Err(FramingError::TooLong { length: buffer.len(), max: self.max })
+            }
             Framing::Line | Framing::Crlf | Framing::Raw => Ok(Some(0..buffer.len())),
             Framing::Length { width, little } => {
                 let want = prefix(buffer, width, little).map(|length| width as usize + length);

@@ -145,7 +145,12 @@ impl Driver {
 
     /// Nothing more can be done: everybody who waits is told.
     async fn end(&mut self, error: &Error, details: serde_json::Value, failure: Option<&Error>) {
-        self.events.emit(Event::new(EventKind::DISCONNECTED, error.message()).details(details));
+        // Where nobody is left who could be told otherwise, it must not pass for the end that the host brings about.
+        let kind = match failure.is_some() && self.sinks.is_empty() && self.publishing.is_empty() {
+            true => EventKind::WARNING,
+            false => EventKind::DISCONNECTED,
+        };
+        self.events.emit(Event::new(kind, error.message()).details(details));
         self.publishing.give_up(error.message());
         self.sinks.end(failure).await;
     }

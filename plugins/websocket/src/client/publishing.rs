@@ -58,6 +58,10 @@ impl Publishing {
         self.jobs.len() < JOBS
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
     pub(super) fn add(
         &mut self,
         batch: Batch,

@@ -96,6 +96,10 @@ impl Sinks {
         self.sinks.push(Sink::new(sender, false, true));
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.sinks.is_empty()
+    }
+
     /// From here on messages for which there is no subscription may be lost.
     pub(super) fn published(&mut self) {
         self.discard = true;
