@@ -1,7 +1,7 @@
 //! Publishing and subscribing through mosquitto: versions, QoS, formats, what a message carries.
 
 use serde_json::json as value;
-use tracemq_tests::{Cmd, Mosquitto, ScriptedBroker, Tracemq, VERSIONS, json};
+use tracemq_tests::{Cmd, Mosquitto, SHORT, ScriptedBroker, Tracemq, VERSIONS, json};
 
 #[test]
 fn every_version_and_qos_goes_both_ways_and_mosquitto_sees_that_version() {
@@ -178,6 +178,22 @@ fn ctrl_c_unsubscribes_and_disconnects() {
     let sub = broker.subscribed(tracemq.sub(&broker.url(), "quits").arg("t"), "quits");
     sub.interrupt().expect(130);
     broker.wait_log("Received DISCONNECT from quits");
+}
+
+/// What has not been read when the socket is closed must not take the goodbye with it, or the will would be published.
+#[test]
+fn ctrl_c_in_the_middle_of_a_flood_disconnects_as_well() {
+    let (tracemq, broker) = (Tracemq::new(), Mosquitto::plain());
+    for round in 0..5 {
+        let name = format!("quits-{round}");
+        let sub = broker.subscribed(tracemq.sub(&broker.url(), &name).arg("t"), &name);
+        let lines = "some text of some length\n".repeat(20_000);
+        let flood = broker.publisher("t").args(["-l"]).stdin(lines).start();
+        sub.wait_stdout_lines(100, SHORT);
+        sub.interrupt().expect(130);
+        broker.wait_log(&format!("Received DISCONNECT from {name}"));
+        flood.wait().expect(0);
+    }
 }
 
 #[test]

@@ -85,6 +85,14 @@ impl Link {
         poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context)).await
     }
 
+    /// Lets go by what still comes, until the server has closed too. A socket that is closed with bytes unread resets the
+    /// connection, and the server may lose what was sent before (RFC 1122, section 4.2.2.13): the goodbye, for one.
+    pub(super) async fn drain(&mut self) {
+        while poll_fn(|context| self.poll_read(context)).await.is_ok() {
+            self.input.clear();
+        }
+    }
+
     /// Moves bytes: writes what there is to write, and reads if `reading`.
     pub(super) fn moved(&mut self, reading: bool) -> impl Future<Output = io::Result<Moved>> + '_ {
         poll_fn(move |context| {

@@ -291,9 +291,15 @@ impl Driver {
             return;
         }
         self.session.disconnect(reason, None, &mut link.output);
+        // A server that sends nothing is not waited for.
+        let is_sending = self.session.delivered() > 0;
         let goodbye = async {
             link.flush().await?;
-            link.shutdown().await
+            link.shutdown().await?;
+            if is_sending {
+                link.drain().await;
+            }
+            std::io::Result::Ok(())
         };
         // A server that does not take it will notice the end of the connection.
         let _ = tokio::time::timeout(GOODBYE, goodbye).await;
