@@ -189,3 +189,47 @@ fn what_is_no_nats_server_is_told() {
     let silent = FaultyServer::silent();
     publish(silent.port()).finish().expect_failure(3, &["2s", "NATS server"]);
 }
+
+/// TLS from the first byte, in front of a nats-server: what `handshake_first` of 2.10 does, which Debian's does not have.
+const TLS_FRONT: &str = r#"
+import asyncio, ssl, sys
+cert, key, server = sys.argv[1:4]
+context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+context.load_cert_chain(cert, key)
+
+async def copy(reader, writer):
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass
+    finally:
+        writer.close()
+
+async def serve(reader, writer):
+    inner = await asyncio.open_connection("127.0.0.1", int(server))
+    await asyncio.gather(copy(reader, inner[1]), copy(inner[0], writer))
+
+async def main():
+    front = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    print(front.sockets[0].getsockname()[1], flush=True)
+    await front.serve_forever()
+
+asyncio.run(main())
+"#;
+
+#[test]
+fn tls_before_the_first_word() {
+    let (tracemq, certificates, server) = (Tracemq::new(), Certificates::new(), NatsServer::plain());
+    let identity = [&certificates.server.cert, &certificates.server.key];
+    let front =
+        Cmd::peer("python3").args(["-c", TLS_FRONT]).args(identity).arg(server.port().to_string()).start();
+    let port = front.wait_stdout_by(SHORT, "a port", &|line| line.parse::<u16>().is_ok());
+    let ca = certificates.ca.to_str().expect("a path in UTF-8");
+    let publish = || tracemq.cmd(["pub", &format!("tls://localhost:{port}"), "a", "x", "--tls-ca", ca]);
+    publish().arg("--tls-first").finish().expect(0);
+    publish().args(["--connect-timeout", "2s"]).finish().expect_failure(3, &["2s", "--tls-first"]);
+    let url = format!("nats+wss://localhost:{port}");
+    tracemq.cmd(["pub", &url, "a", "x", "--tls-first"]).finish().expect_failure(2, &["--tls-first"]);
+}

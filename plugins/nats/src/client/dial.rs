@@ -47,7 +47,7 @@ impl Dial {
             Ok(result) => result,
             Err(_) => Err(steps
                 .error(ErrorKind::TIMEOUT, format!("does not finish the login within {limit}"))
-                .hint("is it a NATS server? --connect-timeout waits longer")
+                .hint("is it a NATS server? one that begins with TLS wants --tls-first; --connect-timeout waits longer")
                 .temporary()),
         }
     }
