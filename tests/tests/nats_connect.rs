@@ -1,7 +1,7 @@
 //! Ways to log in and to get to a server, and what is said when they fail.
 
 use tracemq_tests::{
-    Certificates, FaultyServer, NatsOperator, NatsServer, NatsWire, Tracemq, free_port, nkey,
+    Certificates, Cmd, FaultyServer, NatsOperator, NatsServer, NatsWire, SHORT, Tracemq, free_port, nkey,
 };
 
 #[test]
