@@ -125,6 +125,16 @@ impl Letters<'_> {
     }
 }
 
+/// What a command needs to have a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    Payload,
+    /// Without one it is empty: a question may lie in the topic alone.
+    MayBeEmpty,
+    /// `--lines`.
+    Lines,
+}
+
 /// The command's message: its envelope and its payload, `None` with `--lines`.
 pub struct Letter {
     pub envelope: Envelope,
@@ -138,16 +148,19 @@ impl Letter {
     ///
     /// # Errors
     /// No source, or one that can't be read.
-    pub fn new(job: &Job, lines: bool) -> Result<Letter, Failure> {
+    pub fn new(job: &Job, need: Need) -> Result<Letter, Failure> {
         let matches = &job.matches;
         let mut topic = job.topics.first().cloned();
         let mut argument = matches.get_one::<Vec<u8>>("payload").cloned();
-        let other_source = lines || SOURCES[1..].iter().any(|source| is_given(matches, source));
+        let other_source = need == Need::Lines || SOURCES[1..].iter().any(|source| is_given(matches, source));
         // A protocol that needs no topic takes a lone argument as the payload.
         if argument.is_none() && !other_source && job.plugin.descriptor().topics.publish != Wanted::Required {
             argument = topic.take().map(String::into_bytes);
         }
-        let payload = if lines { None } else { Some(payload(matches, argument)?) };
+        let payload = match need {
+            Need::Lines => None,
+            Need::Payload | Need::MayBeEmpty => Some(payload(matches, argument, need)?),
+        };
         let headers = matches.get_many::<Header>("header").into_iter().flatten().cloned().collect();
         let topic = topic.unwrap_or_default();
         let envelope = Envelope { topic: Bytes::from(topic.clone()), headers };
@@ -164,7 +177,7 @@ fn is_given(matches: &ArgMatches, source: &str) -> bool {
     matches.value_source(source).is_some_and(|source| source != clap::parser::ValueSource::DefaultValue)
 }
 
-fn payload(matches: &ArgMatches, argument: Option<Vec<u8>>) -> Result<Bytes, Failure> {
+fn payload(matches: &ArgMatches, argument: Option<Vec<u8>>, need: Need) -> Result<Bytes, Failure> {
     let payload = if let Some(argument) = argument {
         argument
     } else if let Some(path) = matches.get_one::<PathBuf>("file") {
@@ -173,7 +186,7 @@ fn payload(matches: &ArgMatches, argument: Option<Vec<u8>>) -> Result<Bytes, Fai
     } else if matches.get_flag("stdin") {
         read_all(std::io::stdin())
             .map_err(|error| Failure::new(Exit::Failed, format!("read stdin: {error}")))?
-    } else if matches.get_flag("empty") {
+    } else if matches.get_flag("empty") || need == Need::MayBeEmpty {
         Vec::new()
     } else {
         return Err(Failure::usage("there is no message to send")

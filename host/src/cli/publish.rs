@@ -7,7 +7,7 @@
 use super::job::Job;
 use super::lines::Lines;
 use super::outcomes::{Report, Unit};
-use super::payload::{self, Envelope, Letter};
+use super::payload::{self, Envelope, Letter, Need};
 use super::pipeline::{DEPTH, Pipeline, Sent};
 use super::run::{self, Cut, Ending, Limits, Session};
 use crate::failure::{Exit, Failure};
@@ -58,7 +58,7 @@ pub fn command() -> Command {
 
 pub fn run(job: Job) -> Result<(), Failure> {
     let lines = job.matches.get_flag("lines");
-    let letter = Letter::new(&job, lines)?;
+    let letter = Letter::new(&job, if lines { Need::Lines } else { Need::Payload })?;
     let repeat = job.matches.get_one::<u64>("repeat").copied();
     let interval = job.matches.get_one::<Span>("interval").map(|span| span.duration());
     let source = match &letter.payload {

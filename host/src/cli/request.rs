@@ -1,7 +1,7 @@
 //! `tracemq request`: one message, and its answers to stdout.
 
 use super::job::Job;
-use super::payload::{self, Letter};
+use super::payload::{self, Letter, Need};
 use super::run::{self, Cut, Ending, Limits, Session, Stop};
 use super::subscribe::{self, Receiver};
 use crate::failure::{Exit, Failure};
@@ -35,7 +35,7 @@ pub fn command() -> Command {
 
 pub fn run(job: Job) -> Result<(), Failure> {
     let mut printer = Printer::new(subscribe::formatter(&job)?, Sink::stdout());
-    let letter = Letter::new(&job, false)?;
+    let letter = Letter::new(&job, Need::MayBeEmpty)?;
     let batch = letter.envelope.copies(letter.payload.as_ref().unwrap_or(&Bytes::new()), 1);
     let wanted = job.matches.get_one::<u64>("replies").copied().unwrap_or(1);
     let options =

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 use tracemq_plugin_api::prelude::*;
-use tracemq_plugin_api::sdk::Call;
+use tracemq_plugin_api::sdk::{Call, Wanted};
 
 use crate::client::{Client, Service};
 use crate::config::{ConnectOptions, Settings};
 use crate::endpoint::Server as Endpoint;
+use crate::jetstream::{JetStream, List};
 use crate::publish::PublishOptions;
 use crate::request;
 use crate::subscribe::SubscribeOptions;
-use crate::wire::subject;
 
 /// NATS, core and JetStream.
 pub struct Nats;
@@ -28,18 +28,21 @@ impl Protocol for Nats {
     type Server = NoServer;
 
     fn about() -> About {
-        let client = [Verb::Publish, Verb::Subscribe, Verb::Request];
-        let all = [Verb::Publish, Verb::Subscribe, Verb::Request, Verb::Serve];
+        let client = [Verb::Publish, Verb::Subscribe, Verb::Request, Verb::List];
+        let all = [Verb::Publish, Verb::Subscribe, Verb::Request, Verb::List, Verb::Serve];
         let about = About::new("nats", "NATS", env!("CARGO_PKG_VERSION"))
-            .about("NATS over TCP, TLS and WebSocket")
+            .about("NATS with JetStream and key-value, over TCP, TLS and WebSocket")
             .verbs(if cfg!(feature = "serve") { &all } else { &client })
-            .capabilities(&["headers", "wildcards", "queue-group", "default-host"]);
+            .topics(Wanted::Required, Wanted::Optional)
+            .capabilities(&["headers", "wildcards", "queue-group", "default-host", "acknowledged"]);
         Endpoint::schemes(about)
     }
 
     async fn connect(options: ConnectOptions, context: Context) -> Result<NatsConnection> {
         let settings = Settings::new(&options, context.url(), environment)?;
-        Ok(NatsConnection { client: Client::connect(settings, &context).await? })
+        let client = Arc::new(Client::connect(settings.clone(), &context).await?);
+        let jetstream = Arc::new(JetStream::new(Arc::clone(&client), settings, &context));
+        Ok(NatsConnection { client, jetstream })
     }
 
     #[cfg(feature = "serve")]
@@ -55,14 +58,12 @@ impl Protocol for Nats {
         let Some(connect) = call.connect else { return Ok(()) };
         let settings = Settings::new(connect, call.url, environment)?;
         if let Some(options) = call.publish {
-            for topic in call.topics {
-                subject::check_subject(topic)
-                    .map_err(|error| Error::config(format!("TOPIC {topic:?}: {error}")))?;
-            }
-            options.check()?;
+            options.check_topics(call.verb, call.topics)?;
         }
         if let Some(options) = call.subscribe {
-            options.patterns(call.topics, &settings.prefix)?;
+            if options.wish(call.topics, &settings.prefix)?.is_none() {
+                options.patterns(call.topics, &settings.prefix)?;
+            }
         }
         Ok(())
     }
@@ -74,7 +75,8 @@ fn environment(name: &str) -> Option<String> {
 
 /// An open connection: its loop runs as a task of its own.
 pub struct NatsConnection {
-    client: Client,
+    client: Arc<Client>,
+    jetstream: Arc<JetStream>,
 }
 
 impl Connection for NatsConnection {
@@ -82,20 +84,40 @@ impl Connection for NatsConnection {
     type Subscribe = SubscribeOptions;
 
     async fn publish(&self, batch: Batch, options: Arc<PublishOptions>) -> Result<Vec<Outcome>> {
+        if options.is_stored() {
+            return self.jetstream.publish(batch, &options).await;
+        }
         self.client.publish(batch, options.reply.clone()).await
     }
 
     async fn subscribe(&self, topics: Vec<String>, options: SubscribeOptions) -> Result<Subscription> {
+        if let Some(wish) = options.wish(&topics, self.client.prefix())? {
+            return self.jetstream.subscribe(wish).await;
+        }
         let patterns = options.patterns(&topics, self.client.prefix())?;
-        let service = Service { buffer: options.buffer as usize, lossless: options.lossless, request: None };
+        let service = Service {
+            buffer: options.buffer as usize,
+            lossless: options.lossless,
+            request: None,
+            gapless: false,
+        };
         self.client.subscribe(patterns, service).await
     }
 
     async fn request(&self, batch: Batch, options: Arc<PublishOptions>) -> Result<Subscription> {
+        if let Some(bucket) = &options.bucket {
+            let key = batch.get(0).map(|message| message.topic_text().into_owned()).unwrap_or_default();
+            return self.jetstream.get(bucket, &key).await;
+        }
         request::ask(&self.client, batch, &options).await
     }
 
+    async fn list(&self, what: Option<String>) -> Result<serde_json::Value> {
+        self.jetstream.list(List::parse(what.as_deref())?).await
+    }
+
     async fn close(&self) -> Result<()> {
+        self.jetstream.close().await;
         self.client.close().await
     }
 }

@@ -18,7 +18,7 @@ pub(crate) async fn ask(client: &Client, batch: Batch, options: &PublishOptions)
     let subject = batch.get(0).map(|message| message.topic_text().into_owned()).unwrap_or_default();
     let inbox = options.reply.clone().unwrap_or_else(|| client.inbox());
     let pattern = Pattern { subject: client.prefix().on_wire(&inbox), queue: None, max: None };
-    let service = Service { buffer: BUFFER, lossless: false, request: Some(subject) };
+    let service = Service { buffer: BUFFER, lossless: false, request: Some(subject), gapless: false };
     // Both at once: the server takes them in order, so the inbox is there before the question.
     let (answers, outcomes) =
         tokio::join!(biased; client.subscribe(vec![pattern], service), client.publish(batch, Some(inbox)));

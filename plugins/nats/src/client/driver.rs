@@ -9,7 +9,7 @@ mod start;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::sdk::{MAX_BATCH, now};
 
@@ -53,6 +53,7 @@ pub(super) struct Driver {
     warned: bool,
     /// Leaving a server that is about to go, once this ping is answered.
     leaving: Option<Mark>,
+    connections: watch::Sender<u64>,
 }
 
 /// A subscription whose caller waits for the server.
@@ -323,7 +324,9 @@ impl Driver {
     fn obey(&mut self, command: Command, link: &mut Link) -> ControlFlow<End> {
         match command {
             Command::Close { done } => return ControlFlow::Break(End::Closed(done)),
-            Command::Publish { batch, reply, done } => self.publishing.add(batch, reply, done),
+            Command::Publish { batch, reply, subjects, done } => {
+                self.publishing.add(batch, reply, subjects, done);
+            }
             Command::Subscribe { patterns, service, sink, done } => {
                 self.groups += 1;
                 let group = self.groups;

@@ -5,6 +5,7 @@
 
 mod dial;
 mod driver;
+mod gateway;
 mod link;
 mod pool;
 mod publishing;
@@ -14,7 +15,7 @@ mod sinks;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::sdk::spawn;
 
@@ -22,6 +23,8 @@ use crate::config::{Prefix, Settings};
 use crate::session::Pattern;
 use driver::Driver;
 
+pub(crate) use gateway::Gateway;
+pub(crate) use publishing::Subjects;
 pub(crate) use sinks::Service;
 
 /// Batches in the queue to the host. What is beyond waits in a ring.
@@ -35,6 +38,7 @@ enum Command {
     Publish {
         batch: Batch,
         reply: Option<String>,
+        subjects: Subjects,
         done: oneshot::Sender<Vec<Outcome>>,
     },
     Subscribe {
@@ -55,16 +59,18 @@ pub(crate) struct Client {
     inboxes: AtomicU64,
     /// Of this connection alone, so that nobody else's answers come to it.
     inbox: String,
+    connections: watch::Receiver<u64>,
 }
 
 impl Client {
     pub(crate) async fn connect(settings: Settings, context: &Context) -> Result<Client> {
         let prefix = settings.prefix.clone();
         let driver = Driver::connect(settings, context).await?;
+        let connections = driver.connections();
         let (commands, receiver) = mpsc::channel(COMMANDS);
         spawn(driver.run(receiver));
         let inbox = format!("_INBOX.{}", nuid());
-        Ok(Client { commands, prefix, inboxes: AtomicU64::new(0), inbox })
+        Ok(Client { commands, prefix, inboxes: AtomicU64::new(0), inbox, connections })
     }
 
     pub(crate) fn prefix(&self) -> &Prefix {
@@ -79,8 +85,20 @@ impl Client {
     /// `reply` is the subject for answers, without the prefix.
     pub(crate) async fn publish(&self, batch: Batch, reply: Option<String>) -> Result<Vec<Outcome>> {
         let (done, answer) = oneshot::channel();
-        self.order(Command::Publish { batch, reply, done }).await?;
+        self.order(Command::Publish { batch, reply, subjects: Subjects::Prefixed, done }).await?;
         answer.await.map_err(|_| gone())
+    }
+
+    /// Subjects and replies go out as they are: those of JetStream have no prefix.
+    pub(crate) async fn publish_as_it_is(&self, batch: Batch) -> Result<Vec<Outcome>> {
+        let (done, answer) = oneshot::channel();
+        self.order(Command::Publish { batch, reply: None, subjects: Subjects::OnWire, done }).await?;
+        answer.await.map_err(|_| gone())
+    }
+
+    /// Changes with each new connection: what waited for an answer on the one before will not get it.
+    pub(crate) fn connections(&self) -> watch::Receiver<u64> {
+        self.connections.clone()
     }
 
     /// Returns when the server has taken the subscription.
@@ -112,7 +130,7 @@ fn gone() -> Error {
 }
 
 /// 22 letters and digits that nobody else has made up.
-fn nuid() -> String {
+pub(crate) fn nuid() -> String {
     use std::hash::{BuildHasher, Hasher};
     const DIGITS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     // Seeded by the system for each value.

@@ -27,8 +27,17 @@ pub(super) struct Publishing {
     good: Vec<u8>,
 }
 
+/// How the subjects of a batch are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subjects {
+    /// The prefix is to be put before them.
+    Prefixed,
+    OnWire,
+}
+
 struct Job {
     batch: Batch,
+    subjects: Subjects,
     /// The subject for answers, without the prefix.
     reply: Option<String>,
     done: oneshot::Sender<Vec<Outcome>>,
@@ -39,8 +48,14 @@ struct Job {
 }
 
 impl Publishing {
-    pub(super) fn add(&mut self, batch: Batch, reply: Option<String>, done: oneshot::Sender<Vec<Outcome>>) {
-        self.waiting.push_back(Job { batch, reply, done, next: 0, outcomes: Vec::new() });
+    pub(super) fn add(
+        &mut self,
+        batch: Batch,
+        reply: Option<String>,
+        subjects: Subjects,
+        done: oneshot::Sender<Vec<Outcome>>,
+    ) {
+        self.waiting.push_back(Job { batch, subjects, reply, done, next: 0, outcomes: Vec::new() });
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -66,6 +81,7 @@ impl Publishing {
             while job.next < job.batch.len() && out.len() < AHEAD {
                 let index = job.next;
                 job.next += 1;
+                let prefix = if job.subjects == Subjects::OnWire { "" } else { prefix.as_str() };
                 if let Err(outcome) = job.write(index, info, prefix, &mut self.good, out) {
                     job.settle(index, outcome);
                 }
@@ -95,12 +111,16 @@ impl Publishing {
     /// before the next ping that will be answered.
     pub(super) fn denied(&mut self, subject: &str, text: &str, prefix: &Prefix) -> bool {
         let shown = prefix.shown(subject).as_bytes();
+        let refused = |job: &Job, topic: &[u8]| match job.subjects {
+            Subjects::Prefixed => topic == shown,
+            Subjects::OnWire => topic == subject.as_bytes(),
+        };
         let first = self.sent.front().map(|(mark, _)| *mark);
         let sent = self.sent.iter_mut().take_while(|(mark, _)| Some(*mark) == first).map(|(_, job)| job);
         let mut found = false;
         for job in sent.chain(self.waiting.front_mut().filter(|_| first.is_none())) {
             for index in 0..job.next {
-                if job.batch.get(index).is_some_and(|message| message.topic() == shown) {
+                if job.batch.get(index).is_some_and(|message| refused(job, message.topic())) {
                     job.settle(index, Outcome::unauthorized(format!("the server refused it: {text}")));
                     found = true;
                 }
@@ -136,7 +156,7 @@ impl Job {
         &self,
         index: usize,
         info: &ServerInfo,
-        prefix: &Prefix,
+        prefix: &str,
         good: &mut Vec<u8>,
         out: &mut BytesMut,
     ) -> Result<(), Outcome> {
@@ -162,11 +182,11 @@ impl Job {
             )));
         }
         let reply = match (&self.reply, message.reply()) {
-            (Some(reply), _) => Some([prefix.as_str().as_bytes(), reply.as_bytes()].concat()),
-            (None, Some(reply)) => Some([prefix.as_str().as_bytes(), reply].concat()),
+            (Some(reply), _) => Some([prefix.as_bytes(), reply.as_bytes()].concat()),
+            (None, Some(reply)) => Some([prefix.as_bytes(), reply].concat()),
             (None, None) => None,
         };
-        let parts = (prefix.as_str().as_bytes(), topic);
+        let parts = (prefix.as_bytes(), topic);
         let reply = reply.as_deref();
         match with_headers {
             false => Encoder(out).publish(parts, reply, message.payload()),

@@ -22,6 +22,14 @@ pub(crate) struct Service {
     pub(crate) lossless: bool,
     /// The subject of a request, for which these are the answers.
     pub(crate) request: Option<String>,
+    /// Whoever asked sees to it that a lost connection leaves no gap.
+    pub(crate) gapless: bool,
+}
+
+impl Service {
+    fn has_gaps(&self) -> bool {
+        self.request.is_none() && !self.gapless
+    }
 }
 
 struct Sink {
@@ -77,12 +85,12 @@ impl Sinks {
 
     /// Whether there are subscriptions for which a lost connection leaves a gap.
     pub(super) fn any(&self) -> bool {
-        self.sinks.iter().any(|sink| sink.service.request.is_none() && !sink.ended)
+        self.sinks.iter().any(|sink| sink.service.has_gaps() && !sink.ended)
     }
 
     /// The next message of each subscription comes after a gap.
     pub(super) fn mark_gap(&mut self) {
-        for sink in self.sinks.iter_mut().filter(|sink| sink.service.request.is_none()) {
+        for sink in self.sinks.iter_mut().filter(|sink| sink.service.has_gaps()) {
             sink.gap = true;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracemq_plugin_api::prelude::*;
 
 use super::{Driver, End};
@@ -52,10 +52,16 @@ impl Driver {
             stalled: None,
             warned: false,
             leaving: None,
+            connections: watch::Sender::new(0),
             dial,
         };
         driver.take(opened);
         Ok(driver)
+    }
+
+    /// Counts the connections.
+    pub(in crate::client) fn connections(&self) -> watch::Receiver<u64> {
+        self.connections.subscribe()
     }
 
     /// Goes on with a new connection.
@@ -89,6 +95,7 @@ impl Driver {
         self.next_ping = self.heard + self.dial.settings.ping_interval.duration();
         (self.complaint, self.stalled, self.leaving) = (None, None, None);
         self.link = Some(link);
+        self.connections.send_modify(|count| *count += 1);
     }
 
     pub(super) fn set_info(&mut self, info: ServerInfo) {
@@ -152,7 +159,9 @@ impl Driver {
                 command = commands.recv(), if self.publishing.has_room() => match command {
                     None => return Err(End::Dropped),
                     Some(Command::Close { done }) => return Err(End::Closed(done)),
-                    Some(Command::Publish { batch, reply, done }) => self.publishing.add(batch, reply, done),
+                    Some(Command::Publish { batch, reply, subjects, done }) => {
+                        self.publishing.add(batch, reply, subjects, done);
+                    }
                     Some(Command::Subscribe { patterns, service, sink, done }) => {
                         self.groups += 1;
                         self.session.subscribe(self.groups, patterns, &mut nowhere);
