@@ -9,6 +9,7 @@ mod faulty_servers;
 mod feeder;
 mod installation;
 mod interpreters;
+mod jetstream;
 mod libraries;
 mod mosquitto;
 mod mqtt;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -88,12 +88,18 @@ async fn serve(mut client: TcpStream, token: &str, upstream: &Mutex<Upstream>) {
         Ok(opened) => opened,
         Err(error) => return log::debug!("no connection for JetStream: {error}"),
     };
-    let (mut stream, early) = opened.link.into_parts();
+    let (stream, early) = opened.link.into_parts();
+    let (mut from_server, mut to_server) = tokio::io::split(stream);
+    let (mut from_client, mut to_client) = client.split();
     let passed = async {
-        client.write_all(&early).await?;
-        stream.write_all(&rest).await?;
-        stream.flush().await?;
-        copy_bidirectional(&mut client, &mut stream).await
+        to_client.write_all(&early).await?;
+        to_server.write_all(&rest).await?;
+        to_server.flush().await?;
+        // async-nats keeps a connection that was closed until it has another: the end of either is the end of both.
+        tokio::select! {
+            copied = copy(&mut from_client, &mut to_server) => copied,
+            copied = copy(&mut from_server, &mut to_client) => copied,
+        }
     };
     if let Err(error) = passed.await {
         log::debug!("the connection for JetStream ended: {error}");

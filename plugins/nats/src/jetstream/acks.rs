@@ -19,6 +19,10 @@ impl Acks {
         self.open.push_back(Bytes::copy_from_slice(reply));
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty()
     }

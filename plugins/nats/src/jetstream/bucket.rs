@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::kv::Operation;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use bytes::Bytes;
@@ -95,8 +96,10 @@ impl JetStream {
             ..Config::default()
         };
         self.ask(async |api| {
-            if api.get_stream(&name).await.is_ok() {
-                return Ok(());
+            match api.get_stream(&name).await {
+                Ok(_) => return Ok(()),
+                Err(error) if matches!(error.kind(), GetStreamErrorKind::JetStream(_)) => {}
+                Err(error) => return Err(error::any(&error)),
             }
             match api.create_stream(config).await {
                 Ok(_) => Ok(()),

@@ -32,8 +32,12 @@ const WRITES: usize = 16;
 const QUIET: Duration = Duration::from_secs(1);
 /// With --to-end: how long to wait for what others have and may give back.
 const GIVEN_BACK: Duration = Duration::from_secs(3);
+/// At the end: how long to wait for what was asked for and has not come.
+const LAST: Duration = Duration::from_millis(200);
 /// Between attempts to find a consumer that does not answer.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long a cluster may take to have JetStream again.
+const AWAY: Duration = Duration::from_secs(120);
 
 type Write = Pin<Box<dyn Future<Output = Result<Vec<Outcome>>> + Send>>;
 
@@ -45,7 +49,6 @@ struct Reader {
     acks: Acks,
     sender: BatchSender,
     arriving: Subscription,
-    /// Without the prefix, as it is shown.
     inbox: String,
     writes: FuturesUnordered<Write>,
     connections: watch::Receiver<u64>,
@@ -74,8 +77,8 @@ impl JetStream {
     pub(crate) async fn subscribe(self: &Arc<Self>, wish: Wish) -> Result<Subscription> {
         let consumer = self.first_consumer(&wish).await?;
         let inbox = self.client.inbox();
-        let pattern =
-            Pattern { subject: self.client.prefix().on_wire(&format!("{inbox}.*")), queue: None, max: None };
+        // Without the prefix: a stream of all its subjects would store what it delivers, again and again.
+        let pattern = Pattern { subject: format!("{inbox}.*"), queue: None, max: None };
         // Never more comes than was asked for.
         let service = Service { buffer: wish.buffer, lossless: true, request: None, gapless: true };
         let arriving = self.client.subscribe(vec![pattern], service).await?;
@@ -141,18 +144,44 @@ enum Step {
 impl Reader {
     async fn run(mut self) {
         let result = self.read().await;
-        // What was shown is acknowledged, what was not is given back.
-        let acks = self.acks.consumed(self.sender.consumed());
-        acks.into_iter().chain(self.acks.give_back()).for_each(|batch| self.write(batch));
-        if result.is_ok() {
-            while self.writes.next().await.is_some() {}
+        if result.is_ok() && self.consumer.explicit {
+            self.give_back().await;
         }
+        self.arriving.close().await;
         if !self.consumer.durable && result.is_ok() {
             self.jetstream.forget(&self.wish, &self.consumer.name).await;
         }
-        self.arriving.close().await;
         if let Err(error) = result {
             self.sender.fail(error).await;
+        }
+    }
+
+    /// Acknowledges what was shown, and gives back what was not: the next run, or another, has it at once.
+    async fn give_back(&mut self) {
+        let acks = self.acks.consumed(self.sender.consumed());
+        acks.into_iter().for_each(|batch| self.write(batch));
+        // What the server still has to send for requests would come to nobody.
+        while self.pulls.is_waiting() {
+            let arriving = tokio::time::timeout(LAST, self.arriving.next_batch(MAX_BATCH));
+            let Ok(Ok(batch)) = arriving.await else { break };
+            for message in batch.iter() {
+                if let Some(reply) = message.reply().filter(|reply| Position::read(reply).is_some()) {
+                    self.pulls.delivered();
+                    self.acks.add(reply);
+                }
+            }
+            if batch.is_end() {
+                break;
+            }
+        }
+        // No more requests: what is given back must not come here again.
+        self.arriving.close().await;
+        while self.writes.next().await.is_some() {}
+        for batch in self.acks.give_back() {
+            // One after the other: they are delivered again in this order.
+            if self.jetstream.client.publish_as_it_is(batch).await.is_err() {
+                return;
+            }
         }
     }
 
@@ -222,9 +251,9 @@ impl Reader {
             return;
         }
         self.pause = None;
-        let Some(pull) = self.pulls.next() else { return };
+        let Some(pull) = self.pulls.next(self.acks.len()) else { return };
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.wish.stream, self.consumer.name);
-        let reply = self.jetstream.client.prefix().on_wire(&format!("{}.{}", self.inbox, pull.number));
+        let reply = format!("{}.{}", self.inbox, pull.number);
         let mut batch = BatchBuilder::new();
         batch.add(&subject, &pull.body).reply(&reply);
         self.write(batch.finish());
@@ -265,7 +294,7 @@ impl Reader {
             0 => None,
             sequence => Some(sequence + 1),
         };
-        let mut told = false;
+        let (mut told, begun) = (false, Instant::now());
         loop {
             match self.jetstream.consumer(&self.wish, from).await {
                 Ok(mut consumer) => {
@@ -276,7 +305,7 @@ impl Reader {
                     self.heard = Instant::now();
                     return Ok(());
                 }
-                Err(error) if error.is_temporary() || error.kind() == ErrorKind::TIMEOUT => {
+                Err(error) if may_pass(&error) && begun.elapsed() < AWAY => {
                     self.tell_waiting(&error, &mut told);
                     tokio::time::sleep(PAUSE).await;
                     if self.sender.is_closed() {
@@ -320,7 +349,7 @@ impl Reader {
             }
             // The server that kept it is gone, or was started again.
             Ok(Found::NoConsumer) => self.renew().await?,
-            Err(error) if error.is_temporary() || error.kind() == ErrorKind::TIMEOUT => {
+            Err(error) if may_pass(&error) => {
                 self.tell_waiting(&error, &mut false);
                 self.heard = Instant::now();
             }
@@ -359,7 +388,7 @@ impl Reader {
         match self.jetstream.look_for(&self.wish, &self.consumer.name).await {
             Ok(Found::There(state)) => Ok(Some(state)),
             Ok(Found::NoConsumer) => Err(self.wish.consumer_deleted(&self.consumer.name)),
-            Err(error) if error.is_temporary() => {
+            Err(error) if may_pass(&error) => {
                 self.at_end = false;
                 Ok(None)
             }
@@ -494,4 +523,9 @@ impl Reader {
         }
         Ok(ControlFlow::Continue(()))
     }
+}
+
+/// A server that starts, or a cluster that elects, is as one without JetStream for a while.
+fn may_pass(error: &Error) -> bool {
+    error.is_temporary() || error.kind() == ErrorKind::TIMEOUT || error.code_text() == "503"
 }

@@ -90,10 +90,11 @@ impl JetStream {
 
     async fn no_such(&self, name: &str, bucket: Option<&str>) -> Error {
         // Nothing is said of what there is when it can't be found out.
-        let names: Vec<String> = self
+        let mut names: Vec<String> = self
             .ask(async |api| api.stream_names().try_collect().await.map_err(|error| error::any(&error)))
             .await
             .unwrap_or_default();
+        names.sort();
         let is_bucket = |name: &&String| name.starts_with(STREAM);
         let (text, names, what): (_, Vec<&str>, _) = match bucket {
             Some(bucket) => (
@@ -155,6 +156,10 @@ impl JetStream {
         };
         let several = wish.filters.len() > 1;
         match wish.filters.as_slice() {
+            // The last of each subject is only to be had with a filter.
+            [] if config.deliver_policy == DeliverPolicy::LastPerSubject => {
+                config.filter_subject = ">".into();
+            }
             [] => {}
             [only] => config.filter_subject.clone_from(only),
             _ => config.filter_subjects.clone_from(&wish.filters),

@@ -65,7 +65,8 @@ struct Opened {
 
 impl JetStream {
     pub(crate) fn new(client: Arc<Client>, settings: Settings, context: &Context) -> JetStream {
-        let answers = Answers::new(client.prefix().on_wire(&client.inbox()));
+        // Without the prefix: a stream of all its subjects would store what comes to an inbox below it.
+        let answers = Answers::new(client.inbox());
         JetStream {
             client,
             settings,
@@ -119,12 +120,21 @@ impl JetStream {
         let opened = self.opened().await?;
         let mut refused = opened.refused.clone();
         refused.mark_unchanged();
+        let refusal = async {
+            loop {
+                if refused.changed().await.is_err() {
+                    return std::future::pending().await;
+                }
+                let text = refused.borrow_and_update().clone().unwrap_or_default();
+                if text.to_ascii_lowercase().contains("permissions violation") {
+                    return text;
+                }
+            }
+        };
         tokio::select! {
             biased;
             answer = ask(opened.api.clone()) => answer,
-            Ok(text) = refused.wait_for(|text| text.as_ref().is_some_and(|text| is_permission(text))) => {
-                Err(error::not_allowed(text.as_deref().unwrap_or_default()))
-            }
+            text = refusal => Err(error::not_allowed(&text)),
         }
     }
 
@@ -156,8 +166,4 @@ impl JetStream {
         };
         let _ = tokio::time::timeout(GOODBYE, done).await;
     }
-}
-
-fn is_permission(text: &str) -> bool {
-    text.to_ascii_lowercase().contains("permissions violation")
 }
