@@ -60,10 +60,10 @@ impl Protocol for Nats {
         if let Some(options) = call.publish {
             options.check_topics(call.verb, call.topics)?;
         }
-        if let Some(options) = call.subscribe {
-            if options.wish(call.topics, &settings.prefix)?.is_none() {
-                options.patterns(call.topics, &settings.prefix)?;
-            }
+        if let Some(options) = call.subscribe
+            && options.wish(call.topics, &settings.prefix)?.is_none()
+        {
+            options.patterns(call.topics, &settings.prefix)?;
         }
         Ok(())
     }

@@ -26,6 +26,8 @@ use crate::session::Pattern;
 
 /// Batches in the queue to the host.
 const BATCHES: usize = 8;
+/// How long to try to get a consumer at all.
+const FIRST: Duration = Duration::from_secs(30);
 /// Calls that may be on their way to the server.
 const WRITES: usize = 16;
 /// With --to-end: nothing came for so long, so the end is asked for.
