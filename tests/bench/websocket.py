@@ -16,6 +16,8 @@ from common import accepts, free_port, interleaved, median, run, wait_until
 SIZE = 100
 # What `tracemq bench echo` keeps under way: 16 batches of 256.
 WINDOW = 4096
+# What a client that waits for answers might.
+SMALL_WINDOW = 64
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -92,18 +94,20 @@ class Bench(common.Report):
             "npm ws": Server([*self.node, "serve"]).port_told(),
         }
 
-        def measure(server):
+        def measure(server, window):
             before = server.cpu()
-            sample = run(self.bare_client(server.port, count, WINDOW))
+            sample = run(self.bare_client(server.port, count, window))
             sample.cpu, sample.peak_kib = server.cpu() - before, server.peak_kib()
             return sample
 
-        samples = interleaved(servers, self.rounds, measure)
+        for window in (SMALL_WINDOW, WINDOW):
+            samples = interleaved(servers, self.rounds, lambda server, window=window: measure(server, window))
+            title = f"Echo servers under a bare tungstenite client, {count:,} messages of {SIZE} bytes, {window} under way"
+            self.section(title, samples)
+            self.rates(samples, count)
+            self.ratios(samples, "tracemq serve")
         for server in servers.values():
             server.stop()
-        self.section(f"Echo servers under a bare tungstenite client, {count:,} messages of {SIZE} bytes", samples)
-        self.rates(samples, count)
-        self.ratios(samples, "tracemq serve")
 
     def clients(self, folder):
         count = 100_000 if self.quick else 300_000
