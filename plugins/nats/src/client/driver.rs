@@ -294,21 +294,14 @@ impl Driver {
         End::Lost(crossing)
     }
 
-    /// Ends what was subscribed, and waits until all that is on its way is written and confirmed.
+    /// Ends what was subscribed, waits until all that was published is written and confirmed, and closes.
     async fn drain(&mut self, link: &mut Link) {
         self.session.unsubscribe_all(&mut link.output);
         let drained = async {
-            let mut last = None;
-            loop {
-                let now = Instant::now();
+            while !self.publishing.is_idle() {
                 let settings = &self.dial.settings;
+                let now = Instant::now();
                 self.publishing.feed(&mut self.session, &self.info, &settings.prefix, now, &mut link.output);
-                if self.publishing.is_idle() && last.is_none() {
-                    last = Some(self.session.ping(now, &mut link.output));
-                }
-                if self.session.unanswered().is_none() {
-                    return link.shutdown().await;
-                }
                 // Errors of the protocol end it as well: there is nothing to come back for.
                 match self.parse(link) {
                     Ok(true) => continue,
@@ -316,6 +309,8 @@ impl Driver {
                     Err(_) => return Ok(()),
                 }
             }
+            link.flush().await?;
+            link.shutdown().await
         };
         // A server that does not take part will notice the end of the connection.
         let _ = tokio::time::timeout(GOODBYE, drained).await;
