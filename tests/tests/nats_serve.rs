@@ -105,6 +105,21 @@ fn what_clients_do_is_shown() {
 }
 
 #[test]
+fn lines_of_stdin_go_to_subscribers() {
+    let mut served = Served::of(|command| command.args(["--lines", "from.host"]).keep_stdin());
+    let mut client = NatsRaw::connect(served.port, &value!({}));
+    client.send("SUB from.* 1\r\n");
+    client.sync();
+    served.run.write("one\ntwo\n\n");
+    client.expect("MSG from.host 1 3\r\none\r\nMSG from.host 1 3\r\ntwo\r\nMSG from.host 1 0\r\n\r\n");
+    served.run.close_stdin();
+    client.sync();
+    let mut served = Served::of(|command| command.args(["--lines", "a.*"]).keep_stdin());
+    served.run.write("one\n");
+    served.run.wait_stderr("line 1: ");
+}
+
+#[test]
 fn ctrl_c_and_sigterm_end_it_and_free_the_port() {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         let served = Served::start(&[]);

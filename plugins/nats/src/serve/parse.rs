@@ -267,6 +267,7 @@ fn number(text: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const MAX: usize = 100;
 
@@ -361,5 +362,53 @@ mod tests {
         let long = [b"PUB ", [b'a'; MAX_CONTROL_LINE + 20].as_slice()].concat();
         assert_eq!(op(&long), Err(Fault::ControlLine));
         assert_eq!(op(&[&long[..MAX_CONTROL_LINE + 6], b" 1\r\n"].concat()), Err(Fault::ControlLine));
+    }
+
+    /// Pieces of operations, so that many of them fit together.
+    fn pieces() -> impl Strategy<Value = Vec<u8>> {
+        const PIECES: &[&[u8]] = &[
+            b"PUB ",
+            b"PUB a 2\r\nxy\r\n",
+            b"HPUB ",
+            b"SUB ",
+            b"UNSUB ",
+            b"PING",
+            b"CONNECT {}",
+            b"\r\n",
+            b"\n",
+            b" ",
+            b"\t",
+            b"a.b ",
+            b"0",
+            b"2",
+            b"xy",
+            b"\xff",
+        ];
+        let piece = proptest::sample::select(PIECES);
+        proptest::collection::vec(piece, 0..20).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_and_positions_lie_in_their_operation(bytes in pieces()) {
+            let mut at = 0;
+            while let Ok(step) = parse(&bytes, at, MAX) {
+                let Step::Op(op, next) = step else { break };
+                prop_assert!(at < next && next <= bytes.len());
+                if let Op::Publish(publish) = op {
+                    let line = publish.body.start as usize;
+                    prop_assert!(at < publish.subject.start as usize && publish.subject.length() > 0);
+                    prop_assert!((publish.tail as usize) < line && publish.subject.end < publish.tail);
+                    prop_assert!(publish.payload().start <= publish.payload().end);
+                    prop_assert_eq!(publish.end(), next);
+                }
+                // The same is found when nothing stands behind it, and no less is enough.
+                prop_assert!(matches!(parse(&bytes[..next], at, MAX), Ok(Step::Op(_, end)) if end == next));
+                for cut in at..next {
+                    prop_assert!(matches!(parse(&bytes[..cut], at, MAX), Ok(Step::More(more)) if more > cut));
+                }
+                at = next;
+            }
+        }
     }
 }
