@@ -45,8 +45,11 @@ fn text(path: &Path) -> String {
 
 #[test]
 fn nats_py_s_core_cases() {
-    // Against nats-server too: what fails there is the script's fault.
-    nats_py("core", &NatsServer::plain().url(), &[]).finish().expect(0);
+    // Against nats-server too: what fails there is the script's fault. In one of ten runs nats-py waits there for a message
+    // that does not come, so that it has more than one.
+    let theirs = NatsServer::plain();
+    let passed = (0..5).any(|_| nats_py("core", &theirs.url(), &[]).finish().code() == 0);
+    assert!(passed, "the script fails against nats-server");
     let served = Served::start(&[]);
     let done = nats_py("core", &served.url, &[]).finish().expect(0);
     assert_eq!(done.lines().len(), 9, "{done:?}");
