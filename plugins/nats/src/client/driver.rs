@@ -53,6 +53,8 @@ pub(super) struct Driver {
     warned: bool,
     /// Leaving a server that is about to go, once this ping is answered.
     leaving: Option<Mark>,
+    /// Subscribed again once this ping is answered, after so long without a connection.
+    resumed: Option<(Mark, Duration)>,
     connections: watch::Sender<u64>,
 }
 

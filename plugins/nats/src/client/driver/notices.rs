@@ -14,6 +14,7 @@ impl Driver {
                 log::debug!("round trip to {}: {:.3} ms", self.server.shown(), rtt.as_secs_f64() * 1000.0);
                 self.publishing.confirm(mark);
                 self.accept(mark);
+                self.tell_gap(mark);
                 if self.leaving.is_some_and(|leaving| leaving <= mark) {
                     let text = format!("{} is about to shut down (lame duck mode)", self.server.shown());
                     return Err(End::Lost(Error::new(ErrorKind::CLOSED, text).temporary()));
@@ -33,6 +34,17 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    /// The gap ends when the server has taken the subscriptions again, not before.
+    fn tell_gap(&mut self, mark: Mark) {
+        if let Some((_, away)) = self.resumed.take_if(|(resumed, _)| *resumed <= mark) {
+            let away = away.as_secs_f64();
+            let text =
+                format!("gap: what was published in the {away:.1} s without a connection did not come here");
+            let details = serde_json::json!({ "gap": true, "seconds": away });
+            self.events.emit(Event::new(EventKind::WARNING, text).details(details));
+        }
     }
 
     fn warn(&self, text: String) {

@@ -52,6 +52,7 @@ impl Driver {
             stalled: None,
             warned: false,
             leaving: None,
+            resumed: None,
             connections: watch::Sender::new(0),
             dial,
         };
@@ -115,18 +116,11 @@ impl Driver {
                 Ok(mut opened) => {
                     self.session.resume(&mut opened.link.output);
                     // Whoever waits for an answer of the last server gets one of this.
-                    self.session.ping(Instant::now(), &mut opened.link.output);
+                    let mark = self.session.ping(Instant::now(), &mut opened.link.output);
                     let gap = self.sinks.any();
                     self.sinks.mark_gap();
                     self.take(opened);
-                    if gap {
-                        let away = since.elapsed().as_secs_f64();
-                        let text = format!(
-                            "gap: what was published in the {away:.1} s without a connection did not come here"
-                        );
-                        let details = serde_json::json!({ "gap": true, "seconds": away });
-                        self.events.emit(Event::new(EventKind::WARNING, text).details(details));
-                    }
+                    self.resumed = gap.then(|| (mark, since.elapsed()));
                     return Ok(());
                 }
                 Err(error) if error.is_temporary() => {
