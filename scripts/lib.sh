@@ -87,6 +87,16 @@ need_packages() {
     fi
 }
 
+# need_files FILE=PACKAGE...: installs the Debian packages of the files that are missing.
+need_files() {
+    local pair missing=()
+    for pair in "$@"; do
+        [[ -e ${pair%%=*} ]] || missing+=("${pair#*=}")
+    done
+    ((${#missing[@]})) || return 0
+    need_packages "${missing[@]}"
+}
+
 # need_python PACKAGE==VERSION...: these packages from PyPI in a virtual environment of ours, $target/python.
 need_python() {
     local folder=$target/python package missing=()
