@@ -258,7 +258,8 @@ const OPEN: &[Check] = &[
         let (mut one, mut two, mut publisher) = (target.client(), target.client(), target.client());
         one.send("SUB work group 1\r\n");
         two.send("SUB work group 2\r\n");
-        (one.sync(), two.sync());
+        one.sync();
+        two.sync();
         publisher.send(&"PUB work 1\r\nx\r\n".repeat(200));
         publisher.sync();
         let count = |client: &mut NatsRaw| {
@@ -293,7 +294,8 @@ const OPEN: &[Check] = &[
         let (mut one, mut two) = (target.client(), target.client());
         one.send("SUB left g 1\r\n");
         two.send("SUB left g 2\r\n");
-        (one.sync(), two.sync());
+        one.sync();
+        two.sync();
         one.send("UNSUB 1\r\n");
         one.sync();
         two.send(&"PUB left 1\r\nx\r\n".repeat(20));

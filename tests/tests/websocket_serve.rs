@@ -42,9 +42,7 @@ fn it_echoes_and_shows_messages_and_who_comes_and_goes() {
         assert!(message["meta"]["compressed_size"].as_u64().is_some(), "{message}");
         client.write("close 4005\n");
         client.wait().expect(0);
-        let gone = json(
-            &serve.wait_stderr(&format!("\"reason\":\"closed the connection with code 4005: as told\"")),
-        );
+        let gone = json(&serve.wait_stderr("\"reason\":\"closed the connection with code 4005: as told\""));
         assert_eq!(gone["event"], "client-disconnected");
         let come = json(&serve.wait_stderr("client-connected"));
         assert_eq!(come["details"]["compression"], true, "{come}");

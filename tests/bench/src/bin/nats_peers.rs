@@ -119,7 +119,9 @@ fn connect(port: u16) -> Result<(TcpStream, BufReader<TcpStream>), Failure> {
     stream.set_nodelay(true)?;
     let mut lines = BufReader::with_capacity(BLOCK, stream.try_clone()?);
     lines.read_line(&mut String::new())?;
-    stream.write_all(b"CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"rust\",\"version\":\"1\"}\r\n")?;
+    stream.write_all(
+        b"CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"rust\",\"version\":\"1\"}\r\n",
+    )?;
     Ok((stream, lines))
 }
 
@@ -162,9 +164,10 @@ fn subscribe(port: u16, subject: &str, count: u64, connections: usize) -> Result
     }
     writeln!(std::io::stdout(), "subscribed")?;
     let threads = readers.into_iter().map(|lines| thread::spawn(move || drain(lines, count)));
-    threads.collect::<Vec<_>>().into_iter().try_for_each(|thread| {
-        thread.join().map_err(|_| Failure::from("a reader panicked"))?
-    })
+    threads
+        .collect::<Vec<_>>()
+        .into_iter()
+        .try_for_each(|thread| thread.join().map_err(|_| Failure::from("a reader panicked"))?)
 }
 
 /// Reads so many messages. All are alike, so after the first the bytes tell how many have come.
