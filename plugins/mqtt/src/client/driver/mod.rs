@@ -172,7 +172,8 @@ impl Driver {
                 Ok(Moved::Read) => {
                     let read = Instant::now();
                     self.keep_alive.heard(read);
-                    if read - now < BUSY {
+                    // A publisher waits for what comes: its next messages are held back by it.
+                    if read - now < BUSY && !self.publishing.is_waiting() {
                         link.gather().await;
                     }
                 }
