@@ -83,7 +83,7 @@ class Bench(common.Report):
     def servers(self):
         count = 100_000 if self.quick else 300_000
         own, port = free_port(), free_port()
-        websocat = [self.websocat, "-t", "--quiet", f"ws-l:127.0.0.1:{port}", "mirror:"]
+        websocat = [self.websocat, "-t", "-q", f"ws-l:127.0.0.1:{port}", "mirror:"]
         serve = [self.tracemq, "serve", "websocket", "--mode", "echo", "--bind", f"127.0.0.1:{own}"]
         # What it shows of each message goes to /dev/null, as a client's output does.
         serve += ["--format", "raw", "--quiet"]
@@ -127,7 +127,7 @@ class Bench(common.Report):
         lines.write_text(f"{'x' * SIZE}\n" * count)
         contenders = {
             "tracemq pub --lines": [self.tracemq, "pub", f"ws://127.0.0.1:{server.port}", "--lines"],
-            "websocat": [self.websocat, "-t", "-u", "--quiet", "-", f"ws://127.0.0.1:{server.port}/"],
+            "websocat": [self.websocat, "-t", "-q", "-", f"ws://127.0.0.1:{server.port}/"],
         }
 
         def measure(command):

@@ -10,6 +10,7 @@
 //! set one.
 
 mod authority;
+mod buffered;
 mod der;
 mod dial;
 mod error;
@@ -29,6 +30,7 @@ mod verify;
 mod ws;
 
 pub use authority::split_host_port;
+pub use buffered::{Buffered, Moved};
 pub use dial::Dialer;
 pub use error::{NetError, NetErrorKind};
 pub use explain::explain_io;

@@ -6,15 +6,16 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use tracemq_plugin_api::net::{Dialer, NetError, Stream, WsRequest, explain_io};
+use tracemq_plugin_api::net::{Buffered, Dialer, NetError, Stream, WsRequest, explain_io};
 use tracemq_plugin_api::prelude::*;
 
-use super::link::Link;
 use crate::config::Settings;
 use crate::endpoint::{Server, Transport};
 use crate::session::Refusal;
 use crate::wire::{Connect, Encoder, Limits, Op, Scan, ServerInfo, WireError, scan};
 
+/// How much one read asks for.
+const BLOCK: usize = 128 * 1024;
 /// The largest WebSocket message accepted, in bytes: nats-server puts many messages into one.
 const WEB_MESSAGE: usize = 65 << 20;
 
@@ -26,7 +27,7 @@ pub(super) struct Dial {
 
 /// A connection that the server has accepted.
 pub(super) struct Opened {
-    pub(super) link: Link,
+    pub(super) link: Buffered,
     pub(super) server: Server,
     pub(super) info: ServerInfo,
     pub(super) rtt: Duration,
@@ -67,7 +68,7 @@ impl Steps<'_> {
             self.warn();
         }
         let stream = self.dial().await?;
-        let mut link = Link::new(stream, BytesMut::new());
+        let mut link = Buffered::new(stream, BytesMut::new(), BLOCK);
         let info = self.info(&mut link).await?;
         if !tls && *transport != Transport::Ws && (info.tls_required || settings.tls_for(self.server)) {
             if !info.tls_required && !info.tls_available {
@@ -82,8 +83,11 @@ impl Steps<'_> {
                 return Err(self.broken("it went on in clear after it had asked for TLS"));
             };
             let name = self.server.tls_name.as_deref().unwrap_or(host);
-            link =
-                Link::new(self.dial.dialer.start_tls(tcp, name, *port, &[]).await?.into(), BytesMut::new());
+            link = Buffered::new(
+                self.dial.dialer.start_tls(tcp, name, *port, &[]).await?.into(),
+                BytesMut::new(),
+                BLOCK,
+            );
             tls = true;
         }
         let begun = Instant::now();
@@ -117,7 +121,7 @@ impl Steps<'_> {
         }
     }
 
-    async fn info(&self, link: &mut Link) -> Result<ServerInfo> {
+    async fn info(&self, link: &mut Buffered) -> Result<ServerInfo> {
         match self.next(link).await? {
             (Op::Info(at), bytes) => {
                 ServerInfo::read(&bytes[at]).map_err(|error| self.broken(&error.to_string()))
@@ -128,7 +132,7 @@ impl Steps<'_> {
     }
 
     /// Says who we are, and waits for the answer to a ping. Another INFO may come first.
-    async fn login(&self, link: &mut Link, mut info: ServerInfo, tls: bool) -> Result<ServerInfo> {
+    async fn login(&self, link: &mut Buffered, mut info: ServerInfo, tls: bool) -> Result<ServerInfo> {
         let settings = &self.dial.settings;
         let mut connect = Connect {
             verbose: false,
@@ -165,7 +169,7 @@ impl Steps<'_> {
         }
     }
 
-    async fn next(&self, link: &mut Link) -> Result<(Op, BytesMut)> {
+    async fn next(&self, link: &mut Buffered) -> Result<(Op, BytesMut)> {
         // Nothing but INFO has reason to be long here.
         let limits = Limits { message: 0, ..Limits::default() };
         loop {

@@ -10,11 +10,11 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tracemq_plugin_api::net::{Buffered, Moved};
 use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::sdk::{MAX_BATCH, now};
 
 use super::dial::{Dial, lost};
-use super::link::{Link, Moved};
 use super::pool::Pool;
 use super::publishing::Publishing;
 use super::ring::Room;
@@ -42,7 +42,7 @@ pub(super) struct Driver {
     groups: u64,
     events: Events,
     reconnect: bool,
-    link: Option<Link>,
+    link: Option<Buffered>,
     limits: Limits,
     heard: Instant,
     next_ping: Instant,
@@ -112,7 +112,7 @@ impl Driver {
     }
 
     /// Serves one connection until it ends.
-    async fn serve(&mut self, link: &mut Link, commands: &mut mpsc::Receiver<Command>) -> End {
+    async fn serve(&mut self, link: &mut Buffered, commands: &mut mpsc::Receiver<Command>) -> End {
         loop {
             match self.turn(link, commands).await {
                 Ok(ControlFlow::Continue(())) => {}
@@ -127,7 +127,7 @@ impl Driver {
 
     async fn turn(
         &mut self,
-        link: &mut Link,
+        link: &mut Buffered,
         commands: &mut mpsc::Receiver<Command>,
     ) -> Result<ControlFlow<End>, End> {
         let now = Instant::now();
@@ -176,7 +176,7 @@ impl Driver {
     }
 
     /// Handles operations that have been read, up to a batch of messages. True when there were any.
-    fn parse(&mut self, link: &mut Link) -> Result<bool, End> {
+    fn parse(&mut self, link: &mut Buffered) -> Result<bool, End> {
         let mut end = 0;
         let mut other = None;
         let mut broken = None;
@@ -232,7 +232,7 @@ impl Driver {
 
     /// Pings when it is time, and gives up a server that has not answered for as long again. While nothing is read, no answer
     /// can be seen.
-    fn ping(&mut self, link: &mut Link, now: Instant, reading: bool) -> Result<(), End> {
+    fn ping(&mut self, link: &mut Buffered, now: Instant, reading: bool) -> Result<(), End> {
         if now < self.next_ping {
             return Ok(());
         }
@@ -297,7 +297,7 @@ impl Driver {
     }
 
     /// Ends what was subscribed, waits until all that was published is written and confirmed, and closes.
-    async fn drain(&mut self, link: &mut Link) {
+    async fn drain(&mut self, link: &mut Buffered) {
         self.session.unsubscribe_all(&mut link.output);
         let drained = async {
             while !self.publishing.is_idle() {
@@ -318,7 +318,7 @@ impl Driver {
         let _ = tokio::time::timeout(GOODBYE, drained).await;
     }
 
-    fn obey(&mut self, command: Command, link: &mut Link) -> ControlFlow<End> {
+    fn obey(&mut self, command: Command, link: &mut Buffered) -> ControlFlow<End> {
         match command {
             Command::Close { done } => return ControlFlow::Break(End::Closed(done)),
             Command::Publish { batch, reply, subjects, done } => {
@@ -337,7 +337,7 @@ impl Driver {
     }
 
     /// Subscriptions that the host has dropped.
-    fn drop_closed(&mut self, link: &mut Link) {
+    fn drop_closed(&mut self, link: &mut Buffered) {
         for group in self.sinks.closed() {
             self.sinks.remove(group);
             self.session.unsubscribe(group, &mut link.output);

@@ -6,7 +6,6 @@
 mod dial;
 mod driver;
 mod gateway;
-mod link;
 mod pool;
 mod publishing;
 mod ring;

@@ -19,8 +19,9 @@ use tracemq_plugin_api::sdk::{MAX_BATCH, MessageView, OutcomeStatus, Permit, spa
 use super::JetStream;
 use super::acks::Acks;
 use super::consumer::{Consumer, Found, State, Wish};
-use super::position::{Position, timestamp};
+use super::position::Position;
 use super::pulls::{Pulls, SILENCE};
+use super::shown::show;
 use crate::client::Service;
 use crate::session::Pattern;
 
@@ -433,44 +434,7 @@ impl Reader {
             self.acks.add(reply);
         }
         self.at_end = self.wish.to_end && position.pending == 0;
-        batch.set_time(message.time());
-        let payload = Part::Shared(message.payload_bytes());
-        let mut record = match &self.wish.bucket {
-            Some(bucket) => {
-                let topic = message.topic();
-                let key = topic.get("$KV..".len() + bucket.len()..).unwrap_or(topic);
-                let operation = message.headers().find(|(name, _)| *name == b"KV-Operation");
-                let operation =
-                    operation.and_then(|(_, value)| std::str::from_utf8(value).ok()).unwrap_or("PUT");
-                batch
-                    .add(key, payload)
-                    .meta("bucket", MetaValue::Text(bucket))
-                    .meta("operation", MetaValue::Text(operation))
-                    .meta("revision", MetaValue::Uint(position.sequence))
-            }
-            None => batch
-                .add(message.topic(), payload)
-                .meta("stream", MetaValue::Text(position.stream))
-                .meta("consumer", MetaValue::Text(position.consumer))
-                .meta("sequence", MetaValue::Uint(position.sequence)),
-        };
-        record = record
-            .meta("pending", MetaValue::Uint(position.pending))
-            .meta("timestamp", MetaValue::Text(&timestamp(position.time)))
-            .meta("delivered", MetaValue::Uint(position.delivered));
-        if gap {
-            record = record.meta("gap", MetaValue::Bool(true));
-        }
-        for (name, value) in message.meta() {
-            // What could not be read of it is shown as for any message.
-            let known = ["malformed", "malformed_headers", "malformed_header_lines"];
-            if let Some(name) = known.into_iter().find(|known| *known == name) {
-                record = record.meta(name, value);
-            }
-        }
-        for (name, value) in message.headers() {
-            record = record.header(name, value);
-        }
+        show(batch, message, position, self.wish.bucket.as_deref(), gap);
     }
 
     /// What the server says of a request (ADR-13 of NATS).

@@ -17,6 +17,7 @@ mod list;
 mod position;
 mod publish;
 mod pulls;
+mod shown;
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -107,7 +107,7 @@ impl Sinks {
 
     pub(super) fn deliver(&mut self, taken: &Taken) {
         if self.sinks.is_empty() {
-            let Some(batch) = taken.batch(true, None) else { return };
+            let Some(batch) = taken.batch(true) else { return };
             self.early_bytes += taken.bytes;
             self.early.push_back((batch, taken.bytes));
             while self.discard && self.early_bytes > EARLY_BYTES {
@@ -118,7 +118,7 @@ impl Sinks {
             return;
         }
         for sink in &mut self.sinks {
-            if let Some(batch) = taken.batch(sink.pings, None) {
+            if let Some(batch) = taken.batch(sink.pings) {
                 sink.push(batch, taken.bytes);
             }
         }

@@ -14,8 +14,8 @@ use super::stream::Stream;
 
 /// What is beneath a WebSocket: the socket itself, or the adapter around it.
 pub enum Transport<S> {
-    /// Compression was not agreed on.
-    Plain(S),
+    /// Compression was not agreed on. What was read ahead comes first.
+    Plain(S, Vec<u8>),
     /// It was.
     Deflate(Box<Stream<S>>),
 }
@@ -24,7 +24,7 @@ impl<S> Transport<S> {
     /// The socket beneath.
     pub fn get_ref(&self) -> &S {
         match self {
-            Transport::Plain(socket) => socket,
+            Transport::Plain(socket, _) => socket,
             Transport::Deflate(stream) => stream.get_ref(),
         }
     }
@@ -32,7 +32,7 @@ impl<S> Transport<S> {
     /// The count of what each message takes; `None` without compression.
     pub fn sizes(&self) -> Option<Sizes> {
         match self {
-            Transport::Plain(_) => None,
+            Transport::Plain(..) => None,
             Transport::Deflate(stream) => Some(stream.sizes()),
         }
     }
@@ -52,18 +52,16 @@ pub async fn open<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    match params {
-        None => {
-            let socket = Transport::Plain(socket);
-            WebSocketStream::from_partially_read(socket, read_ahead.into(), role, Some(config)).await
-        }
+    let socket = match params {
+        None => Transport::Plain(socket, read_ahead.into()),
         Some(params) => {
             let limit = config.max_message_size.unwrap_or(usize::MAX);
-            let stream = Stream::new(socket, read_ahead.into(), role, params, limit);
-            let socket = Transport::Deflate(Box::new(stream));
-            WebSocketStream::from_raw_socket(socket, role, Some(config)).await
+            Transport::Deflate(Box::new(Stream::new(socket, read_ahead.into(), role, params, limit)))
         }
-    }
+    };
+    // Not `from_partially_read`: the buffer that it makes forgets how large it was as soon as somebody keeps a message, and
+    // from then on each header and each payload is an allocation and a read of its own.
+    WebSocketStream::from_raw_socket(socket, role, Some(config)).await
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Transport<S> {
@@ -73,7 +71,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Transport<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Transport::Plain(socket) => Pin::new(socket).poll_read(context, buffer),
+            Transport::Plain(socket, ahead) if ahead.is_empty() => {
+                Pin::new(socket).poll_read(context, buffer)
+            }
+            Transport::Plain(_, ahead) => {
+                let now = ahead.len().min(buffer.remaining());
+                buffer.put_slice(&ahead[..now]);
+                ahead.drain(..now);
+                Poll::Ready(Ok(()))
+            }
             Transport::Deflate(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
@@ -82,21 +88,21 @@ impl<S: AsyncRead + Unpin> AsyncRead for Transport<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Transport<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Transport::Plain(socket) => Pin::new(socket).poll_write(context, data),
+            Transport::Plain(socket, _) => Pin::new(socket).poll_write(context, data),
             Transport::Deflate(stream) => Pin::new(stream).poll_write(context, data),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Transport::Plain(socket) => Pin::new(socket).poll_flush(context),
+            Transport::Plain(socket, _) => Pin::new(socket).poll_flush(context),
             Transport::Deflate(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Transport::Plain(socket) => Pin::new(socket).poll_shutdown(context),
+            Transport::Plain(socket, _) => Pin::new(socket).poll_shutdown(context),
             Transport::Deflate(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }

@@ -110,10 +110,15 @@ impl Taken {
         messages.chain(self.ranges.iter().map(|range| (Kind::Binary, self.buffer.slice(range.clone()))))
     }
 
-    /// A batch for the host; `None` if there is nothing in it for whoever does not want pings. A server names the client,
-    /// which is the topic.
-    pub(crate) fn batch(&self, pings: bool, client: Option<&str>) -> Option<Batch> {
+    /// A batch for the host; `None` if there is nothing in it for whoever does not want pings.
+    pub(crate) fn batch(&self, pings: bool) -> Option<Batch> {
         let mut batch = BatchBuilder::with_capacity(self.len());
+        self.add_to(&mut batch, pings, None);
+        (!batch.is_empty()).then(|| batch.finish())
+    }
+
+    /// Adds the messages to a batch. A server names the client, which is the topic.
+    pub(crate) fn add_to(&self, batch: &mut BatchBuilder, pings: bool, client: Option<&str>) {
         let topic = client.map(|client| batch.buffer(Bytes::copy_from_slice(client.as_bytes())));
         let topic = || match (topic, client) {
             (Some(buffer), Some(client)) => Part::In(buffer, 0..client.len()),
@@ -145,7 +150,6 @@ impl Taken {
                 batch.add(topic(), Part::In(buffer, range.clone()));
             }
         }
-        (!batch.is_empty()).then(|| batch.finish())
     }
 }
 

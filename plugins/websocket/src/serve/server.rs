@@ -19,6 +19,7 @@ use super::config::{Listen, Mode, ServeOptions};
 use super::handshake::{Guest, PATIENCE, Rules};
 use super::reply::Reply;
 use super::session::{Service, Session};
+use super::shown::Shown;
 use crate::config::framing;
 use crate::endpoint::Transport;
 use crate::framing::Framing;
@@ -213,8 +214,14 @@ impl Front {
         let name = place.outbox.name.clone();
         self.service.events.emit(self.arrival(&name, peer, &guest));
         let clock = Clock::new(self.ping_interval, self.idle_timeout, self.transport.is_raw());
-        let session =
-            Session { service: &self.service, outbox: &place.outbox, guest: &guest, clock, number: 0 };
+        let session = Session {
+            service: &self.service,
+            outbox: &place.outbox,
+            guest: &guest,
+            clock,
+            shown: Shown::default(),
+            number: 0,
+        };
         let left = session.run(&mut link).await;
         let text = format!("client {name} ({peer}) disconnected: {}", left.text);
         let details =

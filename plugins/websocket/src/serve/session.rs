@@ -17,6 +17,7 @@ use super::clients::{Clients, Outbox};
 use super::config::Mode;
 use super::handshake::Guest;
 use super::reply::{About, Reply};
+use super::shown::Shown;
 use crate::link::{Broken, Clock, Due, Kind, Link, Taken, close_name, until};
 
 /// Bytes that are queued for a client before no more is read from it.
@@ -41,6 +42,8 @@ pub(super) struct Session<'a> {
     pub(super) outbox: &'a Outbox,
     pub(super) guest: &'a Guest,
     pub(super) clock: Clock,
+    /// Messages for the host.
+    pub(super) shown: Shown,
     /// Messages so far.
     pub(super) number: u64,
 }
@@ -97,6 +100,12 @@ impl Session<'_> {
             // A client that does not take the goodbye is left without one.
             let _ = timeout(GOODBYE, link.close(code, reason)).await;
         }
+        // What it sent before it went is shown: for that there is time until the server ends.
+        let mut stopping = self.service.stopping.clone();
+        tokio::select! {
+            () = self.shown.finish(&self.service.sender) => {}
+            _ = stopped(&mut stopping) => {}
+        }
         left
     }
 
@@ -104,8 +113,6 @@ impl Session<'_> {
         let service = self.service;
         let mut stopping = service.stopping.clone();
         let mut taken = Taken::default();
-        // For the host, until it has room.
-        let mut waiting: Option<Batch> = None;
         loop {
             match self.clock.due() {
                 Due::Nothing => {}
@@ -120,20 +127,14 @@ impl Session<'_> {
             if let Err(broken) = self.feed(link) {
                 return Left::theirs(broken);
             }
-            if waiting.is_some() {
-                match service.sender.try_reserve() {
-                    Some(permit) => permit.send(waiting.take().unwrap_or_default()),
-                    None if service.sender.is_closed() => waiting = None,
-                    None => {}
-                }
-            }
-            let reading = waiting.is_none() && link.queued() < QUEUED;
+            self.shown.hand_over(&service.sender);
+            let reading = self.shown.has_room() && link.queued() < QUEUED;
             self.clock.reading(reading);
-            let alarm = self.clock.next();
+            let alarm = [self.clock.next(), self.shown.due()].into_iter().flatten().min();
             let moved = tokio::select! {
                 moved = link.moved(reading, &mut taken) => moved,
                 () = self.outbox.changed() => continue,
-                _ = service.sender.reserve(), if waiting.is_some() => continue,
+                _ = service.sender.reserve(), if !self.shown.has_room() => continue,
                 stopped = stopped(&mut stopping) => return stopped,
                 () = until(alarm) => continue,
             };
@@ -142,10 +143,11 @@ impl Session<'_> {
                     self.clock.heard();
                     taken.forget_own_pongs();
                     let answered = self.answer(&taken, link);
-                    waiting = taken.batch(false, Some(&self.outbox.name));
-                    taken.clear();
                     // The client has its answer before the host is woken.
-                    answered.and(link.push().await)
+                    let step = answered.and(link.push().await);
+                    self.shown.add(&taken, &self.outbox.name);
+                    taken.clear();
+                    step
                 }
                 moved => moved.map(drop),
             };

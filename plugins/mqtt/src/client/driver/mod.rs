@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
+use tracemq_plugin_api::net::Moved;
 use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::sdk::MAX_BATCH;
 
 use super::dial::{Dial, Refused, lost};
-use super::link::{Link, Moved};
+use super::link::Link;
 use super::publishing::Publishing;
 use super::sinks::Sinks;
 use super::{Command, Facts, GOODBYE};

@@ -3,12 +3,12 @@
 use tracemq_plugin_api::prelude::*;
 
 use super::{Driver, End};
-use crate::client::link::Link;
 use crate::session::{Mark, Notice};
 use crate::wire::ServerInfo;
+use tracemq_plugin_api::net::Buffered;
 
 impl Driver {
-    pub(super) fn notice(&mut self, notice: Notice, link: &mut Link) -> Result<(), End> {
+    pub(super) fn notice(&mut self, notice: Notice, link: &mut Buffered) -> Result<(), End> {
         match notice {
             Notice::Pong { mark, rtt } => {
                 log::debug!("round trip to {}: {:.3} ms", self.server.shown(), rtt.as_secs_f64() * 1000.0);
@@ -52,7 +52,7 @@ impl Driver {
     }
 
     /// The server has told of itself again: of others in its cluster, or that it is about to go.
-    fn informed(&mut self, info: ServerInfo, link: &mut Link) {
+    fn informed(&mut self, info: ServerInfo, link: &mut Buffered) {
         self.pool.learn(&self.server, &info);
         let goes = info.ldm && !self.info.ldm;
         self.set_info(info);
