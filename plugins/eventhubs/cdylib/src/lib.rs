@@ -1,0 +1,4 @@
+//! The Event Hubs plugin as a library to load. The protocol itself is in `tracemq-eventhubs`, which exports nothing, so that it can be
+//! linked beside others.
+
+tracemq_plugin_api::export_plugin!(tracemq_eventhubs::EventHubs);
