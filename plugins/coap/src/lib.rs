@@ -1,5 +1,11 @@
 //! CoAP for TraceMQ: client and server for constrained devices (RFC 7252, 7641, 7959, 8323, 8613).
+//!
+//! From the network up: [`endpoint`] is the message layer of datagrams, without I/O and shared by client and server; over
+//! TCP there is none. [`blockwise`] puts bodies together that do not fit into a message. Both work on [`message`].
 
+pub mod blockwise;
 mod connect;
+pub mod endpoint;
+pub mod message;
 
 pub use connect::Coap;

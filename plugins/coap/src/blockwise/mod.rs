@@ -1,0 +1,10 @@
+//! Bodies in blocks, both ways and on both sides (RFC 7959), above whatever carries messages.
+//!
+//! A client's [`Transfer`] is one request and its response, however many messages they take; a server's [`Bodies`] puts
+//! requests together and [`slice()`] takes responses apart. Both are bounded.
+
+mod bodies;
+mod transfer;
+
+pub use bodies::{Assembled, Bodies, BodyLimits, slice};
+pub use transfer::{Answer, Preferences, Problem, Step, Transfer};

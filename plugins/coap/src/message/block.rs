@@ -1,0 +1,56 @@
+//! The value of Block1 and Block2 (RFC 7959 section 2.2).
+
+use coap_lite::{CoapOption, Packet};
+
+use super::options;
+
+/// Which part of a body a message holds, or is to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Counts in blocks of [`Block::size`]. At most [`Block::LAST`].
+    pub number: u32,
+    pub more: bool,
+    /// 0 to 6: the size's exponent, as it travels.
+    pub exponent: u8,
+}
+
+impl Block {
+    /// 20 bits.
+    pub const LAST: u32 = (1 << 20) - 1;
+    /// Blocks of 1024 bytes: 7 is reserved, and means messages of any size over TCP (RFC 8323 section 6).
+    pub const LARGEST: u8 = 6;
+
+    /// The option's value. `None` when it is absent, too long or has the reserved size.
+    pub fn of(packet: &Packet, option: CoapOption) -> Option<Block> {
+        let value = options::first(packet, option).filter(|value| value.len() <= 3)?;
+        let bits = options::uint_of(value)?;
+        let exponent = (bits & 7) as u8;
+        (exponent <= Block::LARGEST).then_some(Block { number: bits >> 4, more: bits & 8 != 0, exponent })
+    }
+
+    /// Whether the option is there with a value that [`Block::of`] does not take: 4.00, as RFC 7959 section 2.2 wants of
+    /// the reserved size.
+    pub fn is_bad(packet: &Packet, option: CoapOption) -> bool {
+        options::first(packet, option).is_some() && Block::of(packet, option).is_none()
+    }
+
+    pub fn put(self, packet: &mut Packet, option: CoapOption) {
+        let bits = self.number << 4 | u32::from(self.more) << 3 | u32::from(self.exponent);
+        options::set_uint(packet, option, bits);
+    }
+
+    /// 16 to 1024 bytes.
+    pub fn size(self) -> usize {
+        16 << self.exponent
+    }
+
+    /// Where in the body it begins.
+    pub fn offset(self) -> usize {
+        self.number as usize * self.size()
+    }
+
+    /// The largest exponent whose size is at most `bytes`; of less than 16, that of 16.
+    pub fn exponent_of(bytes: usize) -> u8 {
+        (0..=Block::LARGEST).rev().find(|exponent| 16 << exponent <= bytes).unwrap_or(0)
+    }
+}
