@@ -1,6 +1,6 @@
 //! The server's side: requests put together out of their blocks, responses taken apart.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -215,46 +215,48 @@ impl Key {
 }
 
 fn answer(code: u8, text: &str, block: Option<Block>) -> Assembled {
+    Assembled::Answer(packet(code, text, block))
+}
+
+fn packet(code: u8, text: &str, block: Option<Block>) -> Packet {
     let mut packet = Packet::new();
     packet.header.code = MessageClass::from(code);
     packet.payload = text.as_bytes().to_vec();
     if let Some(block) = block {
         block.put(&mut packet, CoapOption::Block1);
     }
-    Assembled::Answer(packet)
+    packet
 }
 
-/// Takes a response apart: the block that the request's Block2 asks for, or the first one if the body is longer than
-/// `16 << exponent` bytes. The packet then has Block2, and Size2 on the first block. A body that fits stays whole, unless
+/// Puts a body into a response: the block of it that the request's Block2 asks for, or the first one if it is longer than
+/// `16 << exponent` bytes. The packet then has Block2, and Size2 with the first block. A body that fits stays whole, unless
 /// blocks were asked for.
 ///
 /// # Errors
 /// The answer to a request for a block behind the end, or with a bad option: 4.00 with a reason.
-pub fn slice(request: &Packet, mut response: Packet, exponent: u8) -> Result<Packet, Packet> {
-    let bad = |text: &str| match answer(0x80, text, None) {
-        Assembled::Answer(packet) | Assembled::Whole { packet, .. } => packet,
-    };
+pub fn slice(request: &Packet, mut response: Packet, body: &[u8], exponent: u8) -> Result<Packet, Packet> {
+    let bad = |text: &str| packet(0x80, text, None);
     if Block::is_bad(request, CoapOption::Block2) {
         return Err(bad("the size of Block2 is reserved"));
     }
     let asked = Block::of(request, CoapOption::Block2);
-    let length = response.payload.len();
     let exponent = asked.map_or(exponent, |asked| asked.exponent.min(exponent));
     let size = 16_usize << exponent;
-    if asked.is_none() && length <= size {
+    if asked.is_none() && body.len() <= size {
+        response.payload = body.to_vec();
         return Ok(response);
     }
     // Smaller blocks than were asked for: the same byte is another number.
     let offset = asked.map_or(0, Block::offset);
-    if offset > 0 && offset >= length {
+    if offset > 0 && offset >= body.len() {
         return Err(bad("the block is behind the end"));
     }
-    let end = length.min(offset + size);
-    let block = Block { number: (offset / size) as u32, more: end < length, exponent };
-    response.payload = response.payload[offset..end].to_vec();
+    let end = body.len().min(offset + size);
+    let block = Block { number: (offset / size) as u32, more: end < body.len(), exponent };
+    response.payload = body[offset..end].to_vec();
     block.put(&mut response, CoapOption::Block2);
     if offset == 0 {
-        message::set_uint(&mut response, CoapOption::Size2, u32::try_from(length).unwrap_or(u32::MAX));
+        message::set_uint(&mut response, CoapOption::Size2, u32::try_from(body.len()).unwrap_or(u32::MAX));
     }
     Ok(response)
 }

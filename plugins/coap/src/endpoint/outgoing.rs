@@ -137,7 +137,8 @@ impl Exchanges {
 }
 
 impl Endpoint {
-    /// Sends a request, at once or when its turn comes. Type, message id and token of the packet are set in here.
+    /// Sends a request, at once or when its turn comes. Type, message id and token of the packet are set in here; it is the
+    /// caller's again afterwards, for the next request.
     ///
     /// # Errors
     /// Too much is under way or waiting.
@@ -145,7 +146,7 @@ impl Endpoint {
         &mut self,
         now: Instant,
         peer: SocketAddr,
-        mut packet: Packet,
+        packet: &mut Packet,
         manner: Manner,
     ) -> Result<Handle, Busy> {
         let mut token = Token::from_bits(self.random.bits());
@@ -154,12 +155,12 @@ impl Endpoint {
         }
         packet.set_token(token.as_bytes().to_vec());
         let confirmable = manner.confirmable && !manner.any_peer;
-        self.submit(now, peer, &mut packet, token, Kind::Request(manner), confirmable)
+        self.submit(now, peer, packet, token, Kind::Request(manner), confirmable)
     }
 
     /// Sends another request with the token of one that is to stay: the registration of an observer is renewed so
     /// (RFC 7641 section 3.3.1). Nothing happens when the first one was not acknowledged yet.
-    pub fn renew(&mut self, now: Instant, handle: Handle, mut packet: Packet) {
+    pub fn renew(&mut self, now: Instant, handle: Handle, packet: &mut Packet) {
         let Some(slot) = self.exchanges.slot_of(handle) else { return };
         let Some(exchange) = self.exchanges.at(slot) else { return };
         if !matches!(exchange.state, State::Open { .. }) {
@@ -175,7 +176,7 @@ impl Endpoint {
         packet.set_token(token.as_bytes().to_vec());
         packet.header.message_id = message_id;
         let confirmable = exchange.confirmable;
-        exchange.bytes = encoded(&mut packet, type_of(confirmable));
+        exchange.bytes = encoded(packet, type_of(confirmable));
         exchange.message_id = message_id;
         exchange.retransmissions = 0;
         exchange.state = State::Waiting;
@@ -284,7 +285,11 @@ impl Endpoint {
         } else {
             // A request to a group never fails: whoever made it knows how long to listen.
             let group = matches!(exchange.kind, Kind::Request(manner) if manner.any_peer);
-            let until = (!group).then(|| now + self.parameters.max_transmit_wait());
+            let patience = match exchange.kind {
+                Kind::Request(_) => self.parameters.response_timeout,
+                Kind::Response => None,
+            };
+            let until = patience.filter(|_| !group).map(|patience| now + patience);
             exchange.state = State::Open { until, counts: !group };
             peer.under_way += usize::from(!group);
             exchange.bytes = Bytes::new();

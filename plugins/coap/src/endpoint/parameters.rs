@@ -16,7 +16,8 @@ pub struct Parameters {
     pub nstart: usize,
     /// How long a datagram may be in the network.
     pub max_latency: Duration,
-    /// How long the response to an acknowledged request is waited for. `None`: until it is cancelled.
+    /// How long the response to a request is waited for that was acknowledged, or that is not confirmable. `None`: until it
+    /// is cancelled.
     pub response_timeout: Option<Duration>,
     /// A confirmable request that is not answered for so long is acknowledged, and answered by itself later.
     pub ack_delay: Duration,

@@ -1,0 +1,193 @@
+//! The options of a connection.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tracemq_plugin_api::net::TimeoutOptions;
+use tracemq_plugin_api::prelude::{Error, Result, Span};
+use tracemq_plugin_api::{schemars, serde};
+
+use crate::blockwise::Preferences;
+use crate::endpoint::Parameters;
+use crate::message::Block;
+use crate::target::Transport;
+
+/// The largest response that is put together unless said otherwise.
+const MAX_BODY_SIZE: u32 = 16 << 20;
+/// What RFC 7252 section 4.8 has.
+const MAX_RETRANSMIT: u8 = 4;
+
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ConnectOptions {
+    /// How long to wait for an acknowledgement before sending again, at least; the wait is up to half as long again, and doubles each time
+    #[schemars(title = "Acknowledgement time-out", extend(
+        "x-group" = "transmission", "x-order" = 30, "x-title-fr" = "Délai d'acquittement",
+        "x-help-fr" = "Attente minimale d'un acquittement avant de renvoyer ; elle est allongée au hasard de moitié au plus, et double à chaque fois"
+    ))]
+    pub ack_timeout: Span,
+
+    /// How often to send a confirmable message again before giving up
+    #[schemars(title = "Retransmissions", range(max = 20), extend(
+        "x-group" = "transmission", "x-order" = 31, "x-title-fr" = "Renvois",
+        "x-help-fr" = "Nombre de renvois d'un message confirmable avant d'abandonner"
+    ))]
+    pub max_retransmit: u8,
+
+    /// How long to wait for the answer to a request that was acknowledged, or that is not confirmable; 0 waits for ever
+    #[schemars(title = "Answer time-out", extend(
+        "x-group" = "transmission", "x-order" = 32, "x-title-fr" = "Délai de réponse",
+        "x-help-fr" = "Attente de la réponse à une requête acquittée ou non confirmable ; 0 : attendre toujours"
+    ))]
+    pub answer_timeout: Span,
+
+    /// How many requests may be under way at once. Constrained devices and networks want 1; with more, messages may arrive in another order
+    #[schemars(title = "In flight", range(min = 1, max = 1024), extend(
+        "x-group" = "transmission", "x-order" = 33, "x-title-fr" = "Requêtes simultanées",
+        "x-help-fr" = "Nombre de requêtes en cours à la fois. Les appareils et réseaux contraints en veulent 1 ; au-delà, les messages peuvent arriver dans un autre ordre"
+    ))]
+    pub in_flight: u16,
+
+    /// Size of blocks for what does not fit into one message: 16, 32, 64, 128, 256, 512 or 1024. When given, the server is asked for it from the start; else blocks are 1024 bytes, and the server chooses those of its answers
+    #[schemars(title = "Block size", extend(
+        "x-group" = "blocks", "x-order" = 40, "x-title-fr" = "Taille des blocs",
+        "x-help-fr" = "Taille des blocs pour ce qui ne tient pas dans un message : 16, 32, 64, 128, 256, 512 ou 1024. Si elle est donnée, elle est demandée au serveur d'emblée ; sinon les blocs font 1024 octets et le serveur choisit ceux de ses réponses"
+    ))]
+    pub block_size: Option<u16>,
+
+    /// Longest answer to put together out of blocks
+    #[schemars(title = "Longest answer", range(min = 1024), extend(
+        "x-type" = "size", "x-group" = "blocks", "x-order" = 41, "x-title-fr" = "Plus longue réponse",
+        "x-help-fr" = "Plus longue réponse à reconstituer à partir de blocs"
+    ))]
+    pub max_body_size: u32,
+
+    /// Network interface for requests to a group, by name or address
+    #[schemars(title = "Multicast interface", extend(
+        "x-group" = "multicast", "x-order" = 50, "x-title-fr" = "Interface de multidiffusion",
+        "x-help-fr" = "Interface réseau des requêtes à un groupe, par son nom ou son adresse"
+    ))]
+    pub interface: Option<String>,
+
+    /// How many routers a request to a group may pass, and one more
+    #[schemars(title = "Multicast hops", range(min = 0), extend(
+        "x-group" = "multicast", "x-order" = 51, "x-title-fr" = "Sauts de multidiffusion",
+        "x-help-fr" = "Nombre de routeurs qu'une requête à un groupe peut passer, plus un"
+    ))]
+    pub multicast_hops: u8,
+
+    #[serde(flatten)]
+    pub timeout: TimeoutOptions,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            ack_timeout: Span::from_secs(2),
+            max_retransmit: MAX_RETRANSMIT,
+            answer_timeout: Span::from_secs(60),
+            in_flight: 1,
+            block_size: None,
+            max_body_size: MAX_BODY_SIZE,
+            interface: None,
+            multicast_hops: 1,
+            timeout: TimeoutOptions::default(),
+        }
+    }
+}
+
+impl ConnectOptions {
+    /// # Errors
+    /// A value that can't be, or an option that the transport has no place for.
+    pub fn check(&self, transport: Transport) -> Result<()> {
+        self.preferences()?;
+        if self.ack_timeout.duration().is_zero() {
+            return Err(Error::config("--ack-timeout: it must not be 0"));
+        }
+        let defaults = ConnectOptions::default();
+        let datagrams = [
+            ("--ack-timeout", self.ack_timeout != defaults.ack_timeout),
+            ("--max-retransmit", self.max_retransmit != defaults.max_retransmit),
+        ];
+        let groups = [
+            ("--interface", self.interface.is_some()),
+            ("--multicast-hops", self.multicast_hops != defaults.multicast_hops),
+        ];
+        let scheme = transport.scheme();
+        if let Some((option, _)) = datagrams.iter().find(|(_, set)| *set && !transport.is_datagram()) {
+            return Err(Error::config(format!(
+                "{option} is for coap and coaps: over {scheme}:// nothing is sent again"
+            )));
+        }
+        if let Some((option, _)) = groups.iter().find(|(_, set)| *set && transport != Transport::Udp) {
+            return Err(Error::config(format!("{option} is for coap: {scheme}:// reaches no groups")));
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// The block size is none.
+    pub fn preferences(&self) -> Result<Preferences> {
+        let size = self.block_size.unwrap_or(1024);
+        let exponent = Block::exponent_of(usize::from(size));
+        if 16_u16 << exponent != size {
+            return Err(Error::config(format!(
+                "--block-size {size}: it is one of 16, 32, 64, 128, 256, 512, 1024"
+            )));
+        }
+        Ok(Preferences {
+            exponent,
+            early: self.block_size.is_some(),
+            longest: self.max_body_size as usize,
+        })
+    }
+
+    pub fn parameters(&self) -> Parameters {
+        Parameters {
+            ack_timeout: self.ack_timeout.duration(),
+            max_retransmit: u32::from(self.max_retransmit),
+            nstart: usize::from(self.in_flight),
+            response_timeout: self.answer_timeout(),
+            ..Parameters::default()
+        }
+    }
+
+    /// `None`: for ever.
+    pub fn answer_timeout(&self) -> Option<Duration> {
+        Some(self.answer_timeout.duration()).filter(|timeout| !timeout.is_zero())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(json: serde_json::Value) -> ConnectOptions {
+        serde_json::from_value(json).expect("the types fit")
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        for (json, transport, part) in [
+            (serde_json::json!({"block_size": 100}), Transport::Udp, "--block-size"),
+            (serde_json::json!({"block_size": 2048}), Transport::Tcp, "--block-size"),
+            (serde_json::json!({"ack_timeout": "0"}), Transport::Udp, "--ack-timeout"),
+            (serde_json::json!({"max_retransmit": 1}), Transport::Tls, "--max-retransmit"),
+            (serde_json::json!({"interface": "eth0"}), Transport::Dtls, "--interface"),
+        ] {
+            let error = options(json).check(transport).expect_err(part).to_string();
+            assert!(error.contains(part), "{error}");
+        }
+        for transport in [Transport::Udp, Transport::Dtls, Transport::Tcp, Transport::Tls] {
+            options(serde_json::json!({})).check(transport).expect("the defaults fit every transport");
+        }
+    }
+
+    #[test]
+    fn a_block_size_that_is_given_is_asked_for_early() {
+        let given = options(serde_json::json!({"block_size": 64})).preferences().unwrap();
+        assert_eq!((given.exponent, given.early), (2, true));
+        assert!(!ConnectOptions::default().preferences().unwrap().early);
+    }
+}
