@@ -4,8 +4,17 @@
 //! TCP there is none. [`blockwise`] puts bodies together that do not fit into a message. Both work on [`message`].
 
 pub mod blockwise;
+mod client;
+mod config;
 mod connect;
 pub mod endpoint;
+pub mod links;
+mod list;
 pub mod message;
+mod publish;
+mod request;
+mod show;
+mod subscribe;
+mod target;
 
 pub use connect::Coap;

@@ -125,6 +125,12 @@ impl Target {
         address.parse::<IpAddr>().is_err().then(|| self.host.to_ascii_lowercase())
     }
 
+    /// Whether it is a group's address: several servers may answer (RFC 7252 section 8).
+    pub fn is_group(&self) -> bool {
+        let address = self.host.split('%').next().unwrap_or_default();
+        address.parse::<IpAddr>().is_ok_and(|address| address.is_multicast())
+    }
+
     /// Adds the options of the resource: the URL's path, the topic behind it, both queries, and Uri-Host.
     ///
     /// # Errors

@@ -83,6 +83,7 @@ pub struct Transfer {
     request_blocks: u32,
     response_blocks: u32,
     restarts: u32,
+    echoed: bool,
 }
 
 enum Phase {
@@ -112,6 +113,7 @@ impl Transfer {
             request_blocks: 0,
             response_blocks: 0,
             restarts: 0,
+            echoed: false,
         };
         let first = transfer.next_of_request();
         Ok((transfer, first))
@@ -133,16 +135,46 @@ impl Transfer {
             request_blocks: 0,
             response_blocks: 0,
             restarts: 0,
+            echoed: false,
         };
         let step = transfer.first_of_response(response);
         (transfer, step)
     }
 
+    /// Whether a response is not all there is to it: more blocks are to be fetched, smaller ones to be sent, or the request
+    /// is to be sent again with what the server gave to be repeated (Echo, RFC 9175 section 2.3).
+    pub fn goes_on(response: &Packet) -> bool {
+        let code = u8::from(response.header.code);
+        code == TOO_LARGE
+            || is_challenge(response)
+            || message::first(response, CoapOption::Block2).is_some()
+            || message::first(response, CoapOption::Block1).is_some()
+    }
+
     /// Takes the response to the message sent last.
     pub fn receive(&mut self, response: Packet) -> Step {
+        if is_challenge(&response) && !self.echoed {
+            return self.again(&response);
+        }
         match &self.phase {
             Phase::Sending { .. } => self.sent(response),
             Phase::Fetching { .. } => self.fetched(response),
+        }
+    }
+
+    /// The message sent last, with what the server wants to see again.
+    fn again(&mut self, challenge: &Packet) -> Step {
+        self.echoed = true;
+        let step = match &self.phase {
+            Phase::Sending { .. } => Step::Send(self.next_of_request()),
+            Phase::Fetching { .. } => self.ask_for_next(),
+        };
+        match (step, message::first(challenge, ECHO)) {
+            (Step::Send(mut packet), Some(value)) => {
+                message::replace(&mut packet, ECHO, value);
+                Step::Send(packet)
+            }
+            (step, _) => step,
         }
     }
 
@@ -320,6 +352,13 @@ impl Transfer {
             response_blocks: self.response_blocks,
         })
     }
+}
+
+const UNAUTHORIZED: u8 = 0x81;
+const ECHO: CoapOption = CoapOption::Unknown(252);
+
+fn is_challenge(response: &Packet) -> bool {
+    u8::from(response.header.code) == UNAUTHORIZED && message::first(response, ECHO).is_some()
 }
 
 const CONTINUE: u8 = 0x5f;

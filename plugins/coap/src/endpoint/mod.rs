@@ -31,6 +31,7 @@ pub use parameters::{Limits, Parameters};
 
 use crate::message::{Malformed, Packet, Token};
 use outgoing::Exchanges;
+pub(crate) use peers::FastMap;
 use peers::Peers;
 use random::Random;
 

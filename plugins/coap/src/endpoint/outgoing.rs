@@ -159,17 +159,17 @@ impl Endpoint {
     }
 
     /// Sends another request with the token of one that is to stay: the registration of an observer is renewed so
-    /// (RFC 7641 section 3.3.1). Nothing happens when the first one was not acknowledged yet.
-    pub fn renew(&mut self, now: Instant, handle: Handle, packet: &mut Packet) {
-        let Some(slot) = self.exchanges.slot_of(handle) else { return };
-        let Some(exchange) = self.exchanges.at(slot) else { return };
+    /// (RFC 7641 section 3.3.1). `false`, and nothing is sent, when the one before was not acknowledged yet.
+    pub fn renew(&mut self, now: Instant, handle: Handle, packet: &mut Packet) -> bool {
+        let Some(slot) = self.exchanges.slot_of(handle) else { return false };
+        let Some(exchange) = self.exchanges.at(slot) else { return false };
         if !matches!(exchange.state, State::Open { .. }) {
-            return;
+            return false;
         }
         let (address, token, before) = (exchange.peer, exchange.token, exchange.message_id);
         let was_under_way = exchange.is_under_way();
         let random = &mut self.random;
-        let Some(peer) = self.peers.make(address, now, || random.bits()) else { return };
+        let Some(peer) = self.peers.make(address, now, || random.bits()) else { return false };
         peer.sent.remove(&before);
         peer.under_way -= usize::from(was_under_way);
         let message_id = peer.message_id();
@@ -181,6 +181,7 @@ impl Endpoint {
         exchange.retransmissions = 0;
         exchange.state = State::Waiting;
         self.start_or_wait(now, slot);
+        true
     }
 
     /// Sends a response or notification of its own, with the packet's token: the message id and type are set in here. A

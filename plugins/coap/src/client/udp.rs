@@ -1,0 +1,241 @@
+//! Datagrams: a socket, and the message layer over it.
+//!
+//! The socket is connected to its peer, so that the system drops what others send, and tells when nobody listens there
+//! (ICMP). For a group it can't be: answers come from everybody.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::time::Instant;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
+use tokio::net::{UdpSocket, lookup_host};
+use tokio::time::{Sleep, sleep_until};
+use tracemq_plugin_api::prelude::*;
+
+use crate::config::ConnectOptions;
+use crate::endpoint::{Endpoint, Limits, Transmit};
+use crate::target::Target;
+
+/// The longest datagram that there can be.
+const LONGEST: usize = 65_535;
+/// So many are read before what came with them is looked at.
+const AT_ONCE: usize = 64;
+
+pub(crate) struct Datagrams {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) peer: SocketAddr,
+    socket: UdpSocket,
+    group: bool,
+    /// The socket took no more.
+    held: Option<Transmit>,
+    buffer: Box<[u8]>,
+    sleep: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+}
+
+impl Datagrams {
+    /// Looks the name up and makes the socket. Nothing is sent.
+    ///
+    /// # Errors
+    /// The name is none, the network is not there, or the interface.
+    pub(crate) async fn open(target: &Target, options: &ConnectOptions) -> Result<Datagrams> {
+        let peer = lookup(target, options).await?;
+        let socket = open(peer, options).map_err(|error| {
+            Error::new(ErrorKind::CONNECT, format!("{}: {}", target.shown(), reason(&error)))
+        })?;
+        let group = peer.ip().is_multicast();
+        Ok(Datagrams {
+            endpoint: Endpoint::new(options.parameters(), Limits::CLIENT),
+            peer,
+            socket,
+            group,
+            held: None,
+            buffer: vec![0; LONGEST].into_boxed_slice(),
+            sleep: Box::pin(sleep_until(tokio::time::Instant::now())),
+            armed: None,
+        })
+    }
+
+    /// Sends what is to be sent, and waits until something has happened: a datagram came, or a deadline passed. May be given
+    /// up at any time.
+    ///
+    /// # Errors
+    /// The peer is not reachable: what was under way with it will not be answered.
+    pub(crate) async fn turn(&mut self) -> io::Result<()> {
+        loop {
+            self.flush()?;
+            if self.receive()? {
+                return Ok(());
+            }
+            let timeout = self.endpoint.next_timeout();
+            if let Some(timeout) = timeout
+                && self.armed != Some(timeout)
+            {
+                self.sleep.as_mut().reset(timeout.into());
+                self.armed = Some(timeout);
+            }
+            let interest = match self.held {
+                None => Interest::READABLE,
+                Some(_) => Interest::READABLE | Interest::WRITABLE,
+            };
+            tokio::select! {
+                biased;
+                ready = self.socket.ready(interest) => drop(ready?),
+                () = &mut self.sleep, if timeout.is_some() => {
+                    self.armed = None;
+                    self.endpoint.handle_timeout(Instant::now());
+                    self.flush()?;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while let Some(transmit) = self.held.take().or_else(|| self.endpoint.poll_transmit()) {
+            let sent = match self.group {
+                true => self.socket.try_send_to(&transmit.bytes, transmit.peer),
+                false => self.socket.try_send(&transmit.bytes),
+            };
+            match sent {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.held = Some(transmit);
+                    return Ok(());
+                }
+                // As good as lost on the way: it is sent again.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+                // A server of a group that is gone says nothing about the others.
+                Err(_) if self.group && transmit.peer != self.peer => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether anything came.
+    fn receive(&mut self) -> io::Result<bool> {
+        for count in 0..AT_ONCE {
+            let received = match self.group {
+                true => self.socket.try_recv_from(&mut self.buffer),
+                false => self.socket.try_recv(&mut self.buffer).map(|length| (length, self.peer)),
+            };
+            match received {
+                Ok((length, peer)) => {
+                    self.endpoint.receive(Instant::now(), peer, &self.buffer[..length]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(count > 0),
+                Err(_) if self.group => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+}
+
+async fn lookup(target: &Target, options: &ConnectOptions) -> Result<SocketAddr> {
+    let failed = |why: String| Error::new(ErrorKind::CONNECT, format!("look up {}: {why}", target.host));
+    let limit = options.timeout.connect_timeout.duration();
+    let (host, zone) = match target.host.split_once('%') {
+        Some((host, zone)) => (host, Some(scope(zone).map_err(|error| failed(reason(&error)))?)),
+        None => (target.host.as_str(), None),
+    };
+    let found = tokio::time::timeout(limit, lookup_host((host, target.port)))
+        .await
+        .map_err(|_| failed("no answer in time".to_owned()).hint("give it more with --connect-timeout"))?
+        .map_err(|error| failed(reason(&error)))?
+        .next();
+    let mut peer = found.ok_or_else(|| failed("the name has no address".to_owned()))?;
+    if let (SocketAddr::V6(peer), Some(zone)) = (&mut peer, zone) {
+        peer.set_scope_id(zone);
+    }
+    Ok(peer)
+}
+
+/// The number of an IPv6 zone: an interface's name, or the number itself.
+fn scope(zone: &str) -> io::Result<u32> {
+    zone.parse().or_else(|_| interface_number(zone))
+}
+
+fn interface_number(name: &str) -> io::Result<u32> {
+    let name = std::ffi::CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the name is a C string that lives through the call.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::other(format!("there is no network interface {}", name.to_string_lossy()))),
+        number => Ok(number),
+    }
+}
+
+fn open(peer: SocketAddr, options: &ConnectOptions) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    let any: IpAddr = match peer {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    socket.bind(&SocketAddr::new(any, 0).into())?;
+    if peer.ip().is_multicast() {
+        group(&socket, peer, options)?;
+    } else {
+        socket.connect(&peer.into())?;
+    }
+    UdpSocket::from_std(socket.into())
+}
+
+fn group(socket: &Socket, peer: SocketAddr, options: &ConnectOptions) -> io::Result<()> {
+    let hops = u32::from(options.multicast_hops);
+    match peer {
+        SocketAddr::V4(_) => {
+            socket.set_multicast_ttl_v4(hops)?;
+            if let Some(interface) = &options.interface {
+                match interface.parse::<Ipv4Addr>() {
+                    Ok(address) => socket.set_multicast_if_v4(&address)?,
+                    Err(_) => by_number(socket, interface_number(interface)?)?,
+                }
+            }
+        }
+        SocketAddr::V6(_) => {
+            socket.set_multicast_hops_v6(hops)?;
+            if let Some(interface) = &options.interface {
+                socket.set_multicast_if_v6(scope(interface)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// IPv4 names an interface by its address, or by its number.
+fn by_number(socket: &Socket, number: u32) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let request = libc::ip_mreqn {
+        imr_multiaddr: libc::in_addr { s_addr: 0 },
+        imr_address: libc::in_addr { s_addr: 0 },
+        imr_ifindex: number as libc::c_int,
+    };
+    // SAFETY: the pointer and the length are those of the structure that IP_MULTICAST_IF takes, and it is only read.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_MULTICAST_IF,
+            (&raw const request).cast(),
+            size_of::<libc::ip_mreqn>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The system's words without its number.
+pub(crate) fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "nobody listens there (ICMP port unreachable)".to_owned(),
+        io::ErrorKind::HostUnreachable => "there is no way to the host (ICMP host unreachable)".to_owned(),
+        io::ErrorKind::NetworkUnreachable => "there is no way to its network".to_owned(),
+        _ => {
+            let text = error.to_string();
+            text.split(" (os error").next().unwrap_or_default().to_owned()
+        }
+    }
+}
