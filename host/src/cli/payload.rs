@@ -1,6 +1,7 @@
 //! What is to be published: the arguments that `pub` and `request` share, and the messages made of them.
 
 use super::job::Job;
+use super::target;
 use crate::failure::{Exit, Failure};
 use bytes::Bytes;
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -154,7 +155,8 @@ impl Letter {
         let mut argument = matches.get_one::<Vec<u8>>("payload").cloned();
         let other_source = need == Need::Lines || SOURCES[1..].iter().any(|source| is_given(matches, source));
         // A protocol that needs no topic takes a lone argument as the payload.
-        if argument.is_none() && !other_source && job.plugin.descriptor().topics.publish != Wanted::Required {
+        let wanted = target::publish_topic(job.plugin.descriptor(), job.context.url.as_deref());
+        if argument.is_none() && !other_source && wanted != Wanted::Required {
             argument = topic.take().map(String::into_bytes);
         }
         let payload = match need {

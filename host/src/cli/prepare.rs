@@ -139,7 +139,9 @@ pub fn job(catalog: &mut Catalog, argv: &[OsString], name: &str, words: &[OsStri
         _ => Vec::new(),
     };
     let wanted = match verb {
-        Verb::Publish | Verb::Request => descriptor.topics.publish,
+        Verb::Publish | Verb::Request => {
+            target::publish_topic(descriptor, target.url.as_ref().map(|(url, _)| url.as_str()))
+        }
         Verb::Subscribe => descriptor.topics.subscribe,
         Verb::Serve | Verb::List => Wanted::Optional,
     };

@@ -9,7 +9,7 @@ use crate::plugins::{Catalog, Entry, Question};
 use crate::profiles::{self, Profile};
 use std::ffi::OsString;
 use std::io::{BufRead, IsTerminal, Write};
-use tracemq_plugin_api::sdk::Descriptor;
+use tracemq_plugin_api::sdk::{Descriptor, Wanted};
 
 /// What a command acts on.
 pub struct Target {
@@ -155,6 +155,14 @@ impl Target {
         };
         Some(entry.descriptor()?.id.as_str())
     }
+}
+
+/// Whether publishing takes a topic. Where the plugin says so, the path of the URL is one, and none needs to follow.
+pub fn publish_topic(descriptor: &Descriptor, url: Option<&str>) -> Wanted {
+    let wanted = descriptor.topics.publish;
+    let path = url.and_then(|url| url.split_once("://")?.1.split_once('/')).map_or("", |(_, path)| path);
+    let named = !path.is_empty() && descriptor.capabilities.iter().any(|name| name == "path-is-topic");
+    if wanted == Wanted::Required && named { Wanted::Optional } else { wanted }
 }
 
 /// Finds TARGET among the words of a command. `at` is its place among the positionals, `action` tells from the

@@ -130,7 +130,8 @@ impl About {
     }
 
     /// What tests and tools may rely on: `headers`, `wildcards`, `retained`, `acknowledged`. With `default-host`, a URL may name
-    /// no host: the plugin knows from elsewhere where to go.
+    /// no host: the plugin knows from elsewhere where to go. With `path-is-topic`, a URL with a path names a topic: publishing
+    /// and requests then need no other, and a lone argument is the payload.
     pub fn capabilities(mut self, capabilities: &[&'static str]) -> About {
         self.capabilities = capabilities.to_vec();
         self

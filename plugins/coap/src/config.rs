@@ -136,11 +136,7 @@ impl ConnectOptions {
                 "--block-size {size}: it is one of 16, 32, 64, 128, 256, 512, 1024"
             )));
         }
-        Ok(Preferences {
-            exponent,
-            early: self.block_size.is_some(),
-            longest: self.max_body_size as usize,
-        })
+        Ok(Preferences { exponent, early: self.block_size.is_some(), longest: self.max_body_size as usize })
     }
 
     pub fn parameters(&self) -> Parameters {

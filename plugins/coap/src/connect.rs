@@ -51,7 +51,9 @@ impl Protocol for Coap {
 }
 
 fn url(url: Option<&str>) -> Result<&str> {
-    url.ok_or_else(|| Error::config("there is no URL").hint("write coap://HOST, or name a profile that has one"))
+    url.ok_or_else(|| {
+        Error::config("there is no URL").hint("write coap://HOST, or name a profile that has one")
+    })
 }
 
 /// An open connection: its loop runs as a task of its own.

@@ -68,7 +68,8 @@ impl fmt::Display for Link {
 }
 
 fn is_cardinal(text: &str) -> bool {
-    text == "0" || (!text.starts_with('0') && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
+    text == "0"
+        || (!text.starts_with('0') && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The links as one text, separated by commas.
@@ -286,7 +287,11 @@ mod tests {
         let links = parse(EXAMPLE).unwrap();
         let found = |query: &str| {
             let filter = Filter::parse(query);
-            links.iter().filter(|link| filter.matches(link)).map(|link| link.target.as_str()).collect::<Vec<_>>()
+            links
+                .iter()
+                .filter(|link| filter.matches(link))
+                .map(|link| link.target.as_str())
+                .collect::<Vec<_>>()
         };
         assert_eq!(found("rt=light-lux"), ["/sensors/light"]);
         assert_eq!(found("rt=core.s"), ["/sensors/light"]);
@@ -302,7 +307,8 @@ mod tests {
 
     #[test]
     fn what_devices_send_beside_the_grammar() {
-        let links = parse(" </a> ; rt = light ;\n ct=0 40;obs , </b>;title=\"say \\\"hi\\\", \\\\ there\"").unwrap();
+        let links =
+            parse(" </a> ; rt = light ;\n ct=0 40;obs , </b>;title=\"say \\\"hi\\\", \\\\ there\"").unwrap();
         assert_eq!(links[0].attribute("rt"), Some("light"));
         assert_eq!(links[0].attribute("ct"), Some("0 40"));
         assert_eq!(links[1].attribute("title"), Some("say \"hi\", \\ there"));
@@ -312,9 +318,15 @@ mod tests {
 
     #[test]
     fn nonsense_is_told_with_its_place() {
-        for (text, offset) in
-            [("a", 0), ("</a", 3), ("</a> x", 5), ("</a>;", 5), ("</a>;=1", 5), ("</a>;t=\"x", 9), ("</a>,,", 5)]
-        {
+        for (text, offset) in [
+            ("a", 0),
+            ("</a", 3),
+            ("</a> x", 5),
+            ("</a>;", 5),
+            ("</a>;=1", 5),
+            ("</a>;t=\"x", 9),
+            ("</a>,,", 5),
+        ] {
             assert_eq!(parse(text).unwrap_err().offset, offset, "{text}");
         }
     }

@@ -41,9 +41,8 @@ pub(crate) async fn resources(client: &Client, target: &Target, filter: Option<&
         message::add(&mut packet, CoapOption::UriQuery, filter);
     }
     let response = client.fetch(packet).await.map_err(doing)?;
-    let text = std::str::from_utf8(&response.payload).map_err(|_| {
-        doing(Error::new(ErrorKind::PROTOCOL, "the server's list of resources is not UTF-8"))
-    })?;
+    let text = std::str::from_utf8(&response.payload)
+        .map_err(|_| doing(Error::new(ErrorKind::PROTOCOL, "the server's list of resources is not UTF-8")))?;
     let links = links::parse(text).map_err(|error| {
         doing(Error::new(ErrorKind::PROTOCOL, format!("the server's list of resources: {error}")))
     })?;
@@ -55,8 +54,7 @@ fn table(links: &[Link]) -> Value {
     let named: BTreeSet<&str> =
         links.iter().flat_map(|link| link.attributes.iter().map(|(name, _)| name.as_str())).collect();
     let others = named.iter().copied().filter(|name| !KNOWN.contains(name));
-    let attributes: Vec<&str> =
-        KNOWN.into_iter().filter(|name| named.contains(name)).chain(others).collect();
+    let attributes: Vec<&str> = KNOWN.into_iter().filter(|name| named.contains(name)).chain(others).collect();
     let rows: Vec<Value> = links
         .iter()
         .map(|link| {

@@ -40,7 +40,9 @@ pub(crate) fn diagnostic(packet: &Packet) -> Option<String> {
     }
     let text = match std::str::from_utf8(&packet.payload) {
         Ok(text) => text.trim().to_owned(),
-        Err(_) => packet.payload.iter().take(64).fold("0x".to_owned(), |text, byte| text + &format!("{byte:02x}")),
+        Err(_) => {
+            packet.payload.iter().take(64).fold("0x".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+        }
     };
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => Some(format!("{}…", &text[..end])),

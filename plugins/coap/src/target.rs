@@ -84,9 +84,9 @@ impl Target {
         }
         let port = match port {
             None => *default_port,
-            Some(text) => {
-                text.parse().map_err(|_| bad(&format!("has {text:?} where a port is to stand (1 to 65535)")))?
-            }
+            Some(text) => text
+                .parse()
+                .map_err(|_| bad(&format!("has {text:?} where a port is to stand (1 to 65535)")))?,
         };
         message::add_uri(&mut Packet::new(), resource).map_err(|error| bad(&format!("is wrong: {error}")))?;
         let (path, query) = match resource.split_once('?') {

@@ -195,10 +195,8 @@ impl Key {
     fn of(peer: SocketAddr, packet: &Packet) -> Key {
         // Block options tell the blocks apart, the sizes may stand in one of them only, and what does not belong to the
         // cache key (RFC 7252 section 5.4.2) may differ.
-        let apart: VecDeque<u16> =
-            [CoapOption::Block1, CoapOption::Block2, CoapOption::Size1, CoapOption::Size2]
-                .map(u16::from)
-                .into();
+        let apart =
+            [CoapOption::Block1, CoapOption::Block2, CoapOption::Size1, CoapOption::Size2].map(u16::from);
         let mut options = Vec::new();
         for (number, values) in packet.options() {
             if apart.contains(number) || number & 0x1e == 0x1c {

@@ -15,9 +15,15 @@ use crate::message::Packet;
 /// Where answers go.
 pub(super) enum Sink {
     /// To the host, one answer.
-    One { sender: BatchSender, topic: String },
+    One {
+        sender: BatchSender,
+        topic: String,
+    },
     /// To the host, those of all servers of a group, until it wants no more.
-    Group { stream: Stream, topic: Arc<str> },
+    Group {
+        stream: Stream,
+        topic: Arc<str>,
+    },
     Caller(oneshot::Sender<Result<Packet>>),
 }
 

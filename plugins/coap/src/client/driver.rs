@@ -320,7 +320,9 @@ impl Driver {
             Event::Response { handle, packet, arrival } => self.response(handle, packet, &arrival),
             Event::Failed { handle, peer, why, .. } => self.failed(handle, peer, why),
             Event::Acknowledged { .. } => log::debug!("acknowledged: the answer will come by itself"),
-            Event::Malformed { peer, error } => log::warn!("{peer} sent something that is no message: {error}"),
+            Event::Malformed { peer, error } => {
+                log::warn!("{peer} sent something that is no message: {error}")
+            }
             Event::Stray { peer, packet } => {
                 log::info!("{peer} sent an answer ({}) to nothing that it was asked", packet.header.code);
             }
@@ -389,8 +391,7 @@ impl Driver {
     }
 
     fn done(&mut self, work: &Work, answer: Answer, arrival: &Arrival) {
-        let reply =
-            Reply { answer, tally: work.tally, peer: arrival.peer, separate: arrival.separate };
+        let reply = Reply { answer, tally: work.tally, peer: arrival.peer, separate: arrival.separate };
         match work.job {
             Job::Publish(place) => {
                 self.published(place);
@@ -419,7 +420,14 @@ impl Driver {
     }
 
     /// Fetches what is missing of a notification.
-    pub(super) fn fetch_rest(&mut self, id: u64, number: u32, request: &Packet, packet: Packet, arrival: &Arrival) {
+    pub(super) fn fetch_rest(
+        &mut self,
+        id: u64,
+        number: u32,
+        request: &Packet,
+        packet: Packet,
+        arrival: &Arrival,
+    ) {
         self.cancel(|job| matches!(job, Job::Rest(other, _) if other == id));
         let (transfer, step) = Transfer::resume(request, packet, self.preferences);
         let mut tally = Tally::default();

@@ -44,9 +44,17 @@ enum Command {
         done: oneshot::Sender<Result<Vec<Outcome>>>,
     },
     /// A request whose answers go to a stream.
-    Request { packet: Packet, confirmable: bool, topic: String, sink: BatchSender },
+    Request {
+        packet: Packet,
+        confirmable: bool,
+        topic: String,
+        sink: BatchSender,
+    },
     /// A GET whose answer is the payload.
-    Fetch { packet: Packet, done: oneshot::Sender<Result<Packet>> },
+    Fetch {
+        packet: Packet,
+        done: oneshot::Sender<Result<Packet>>,
+    },
     Observe {
         requests: Vec<Packet>,
         confirmable: bool,
@@ -55,7 +63,9 @@ enum Command {
     },
     /// The host wants no more of what this stream is of.
     Gone(u64),
-    Close { done: oneshot::Sender<()> },
+    Close {
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// An open connection. Dropping it closes it without goodbyes.
@@ -72,7 +82,11 @@ impl Drop for Client {
 
 impl Client {
     /// Opens the link. Over datagrams nothing is sent yet: whether there is a server shows with the first request.
-    pub(crate) async fn connect(options: &ConnectOptions, target: Target, context: &Context) -> Result<Client> {
+    pub(crate) async fn connect(
+        options: &ConnectOptions,
+        target: Target,
+        context: &Context,
+    ) -> Result<Client> {
         let link = Link::open(&target, options).await?;
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let driver = driver::Driver::new(link, target, options, context, commands.downgrade())?;
@@ -86,7 +100,12 @@ impl Client {
     }
 
     /// The answers to a request, of a group those of all its servers.
-    pub(crate) async fn request(&self, packet: Packet, confirmable: bool, topic: String) -> Result<Subscription> {
+    pub(crate) async fn request(
+        &self,
+        packet: Packet,
+        confirmable: bool,
+        topic: String,
+    ) -> Result<Subscription> {
         let (sink, subscription) = queue(RECEIVED);
         let command = Command::Request { packet, confirmable, topic, sink };
         self.commands.send(command).await.map_err(|_| closed())?;

@@ -224,7 +224,9 @@ impl Driver {
         self.taken(id);
         let Some(observation) = self.observations.observations.get(&id) else { return };
         let text = match observation.registered {
-            false => format!("the server does not let {} be observed: this was its only answer", observation.topic),
+            false => {
+                format!("the server does not let {} be observed: this was its only answer", observation.topic)
+            }
             true => format!("the server lets {} be observed no longer", observation.topic),
         };
         self.forget(handle);
@@ -314,7 +316,11 @@ impl Driver {
     pub(super) fn observations_lost(&mut self, error: &Error) {
         let ids: Vec<u64> = self.observations.observations.keys().copied().collect();
         for id in ids {
-            let waits = self.observations.observations.get(&id).is_some_and(|observation| observation.handle.is_none());
+            let waits = self
+                .observations
+                .observations
+                .get(&id)
+                .is_some_and(|observation| observation.handle.is_none());
             if !waits {
                 self.observation_failed(id, error.clone());
             }

@@ -43,7 +43,10 @@ mod tests {
         assert!(!order.accept(5, now), "it came again");
         assert!(!order.accept(4, now), "it was overtaken");
         assert!(order.accept(6, now));
-        assert!(order.accept((1 << 24) - 6, now + LONG + Duration::from_secs(1)), "after a long time all is new");
+        assert!(
+            order.accept((1 << 24) - 6, now + LONG + Duration::from_secs(1)),
+            "after a long time all is new"
+        );
         assert!(order.accept(2, now + LONG + Duration::from_secs(2)), "it went round");
         assert!(!order.accept((1 << 24) - 5, now + LONG + Duration::from_secs(3)));
     }

@@ -167,10 +167,14 @@ pub(crate) fn failed(why: Failure) -> Error {
         }
         Failure::TimedOut { retransmissions } => {
             let times = if retransmissions == 1 { "time" } else { "times" };
-            let text = format!("nobody answered, though the message was sent again {retransmissions} {times}");
-            Error::new(ErrorKind::NO_RESPONDERS, text).hint("check host, port and scheme: who hears no CoAP there says nothing")
+            let text =
+                format!("nobody answered, though the message was sent again {retransmissions} {times}");
+            Error::new(ErrorKind::NO_RESPONDERS, text)
+                .hint("check host, port and scheme: who hears no CoAP there says nothing")
         }
-        Failure::Reset => Error::new(ErrorKind::PROTOCOL, "the server could not make sense of the message (RST)"),
+        Failure::Reset => {
+            Error::new(ErrorKind::PROTOCOL, "the server could not make sense of the message (RST)")
+        }
         Failure::Forgotten => Error::new(ErrorKind::CLOSED, "the server has begun anew"),
         Failure::CriticalOption(number) => Error::new(
             ErrorKind::PROTOCOL,

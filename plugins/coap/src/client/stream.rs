@@ -110,12 +110,7 @@ impl Shared {
     }
 }
 
-async fn forward(
-    shared: Arc<Shared>,
-    sender: BatchSender,
-    id: u64,
-    commands: mpsc::WeakSender<Command>,
-) {
+async fn forward(shared: Arc<Shared>, sender: BatchSender, id: u64, commands: mpsc::WeakSender<Command>) {
     loop {
         tokio::select! {
             () = sender.closed() => {

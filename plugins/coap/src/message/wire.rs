@@ -54,7 +54,7 @@ impl fmt::Display for MalformedKind {
 }
 
 /// Bytes that are no message, and as much of their header as could be read: a confirmable one is to be rejected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Malformed {
     pub kind: MalformedKind,
     /// Type and message id, if there were four bytes of version 1.
