@@ -4,6 +4,7 @@
 //! server or client that this project did not write makes of it. Whatever a test starts is ended with it, by pid.
 
 mod certificates;
+mod coap_server;
 mod cutting_proxy;
 mod faulty_servers;
 mod feeder;
@@ -25,6 +26,7 @@ mod wait;
 mod websocket;
 
 pub use certificates::{Certificates, Identity};
+pub use coap_server::{CoapServer, ScriptedCoap, coap_answer};
 pub use cutting_proxy::CuttingProxy;
 pub use faulty_servers::FaultyServer;
 pub use feeder::{Feeder, feed_acknowledged};

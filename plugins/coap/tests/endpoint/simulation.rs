@@ -23,8 +23,12 @@ struct World {
 
 impl World {
     fn new(seed: u64, loss: u64, parameters: Parameters) -> World {
+        // The separate response to an acknowledged request may be lost for good.
+        let response_timeout = Some(parameters.exchange_lifetime());
+        let parameters = Parameters { response_timeout, ..parameters };
         World {
             client: Endpoint::seeded(parameters, Limits::CLIENT, seed),
+            // Both with the same parameters: how long a message may come again follows from them.
             server: Endpoint::seeded(parameters, Limits::SERVER, seed ^ 1),
             network: Network::new(seed, loss, 10),
             seen: HashMap::new(),
