@@ -13,6 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
     let limits = Limits {
         peers: 3,
         recent_per_peer: 4,
+        recent: 8,
         replies_per_peer: 256,
         replies: 512,
         outgoing_per_peer: 3,

@@ -69,10 +69,12 @@ impl Parameters {
 pub struct Limits {
     /// Peers of which anything is remembered.
     pub peers: usize,
-    /// Messages of one peer that are recognised when they come again.
+    /// Messages that are recognised when they come again, of one peer and of all. A peer that has many under way goes on while
+    /// one of them is lost and sent again.
     pub recent_per_peer: usize,
-    /// Bytes of responses that are kept for requests that come again, of one peer and of all. What does not fit is
-    /// acknowledged without its response.
+    pub recent: usize,
+    /// Bytes of responses that are kept for requests that come again, of one peer and of all. The oldest are forgotten
+    /// first: what can't be done twice is then acknowledged without its response.
     pub replies_per_peer: usize,
     pub replies: usize,
     /// Messages under way or waiting because of [`Parameters::nstart`], to one peer and to all.
@@ -84,7 +86,8 @@ impl Limits {
     /// For a client, which has one peer or a few.
     pub const CLIENT: Limits = Limits {
         peers: 256,
-        recent_per_peer: 256,
+        recent_per_peer: 8192,
+        recent: 16_384,
         replies_per_peer: 64 << 10,
         replies: 1 << 20,
         outgoing_per_peer: 4096,
@@ -94,8 +97,9 @@ impl Limits {
     /// For a server with many observers.
     pub const SERVER: Limits = Limits {
         peers: 16_384,
-        recent_per_peer: 256,
-        replies_per_peer: 64 << 10,
+        recent_per_peer: 8192,
+        recent: 131_072,
+        replies_per_peer: 1 << 20,
         replies: 8 << 20,
         outgoing_per_peer: 64,
         outgoing: 32_768,

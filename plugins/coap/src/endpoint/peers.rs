@@ -89,7 +89,9 @@ pub(super) struct Peer {
     /// All exchanges with the peer.
     pub(super) exchanges: usize,
     seen: FastMap<u16, Seen>,
+    /// Of what was seen, and of the replies to it, the oldest first. An id that was used again stands there twice.
     order: VecDeque<(u16, Instant)>,
+    replied: VecDeque<(u16, Instant)>,
     reply_bytes: usize,
     rejectable: VecDeque<(u16, Token)>,
     last: Instant,
@@ -105,6 +107,7 @@ impl Peer {
             exchanges: 0,
             seen: FastMap::default(),
             order: VecDeque::new(),
+            replied: VecDeque::new(),
             reply_bytes: 0,
             rejectable: VecDeque::new(),
             last: now,
@@ -143,6 +146,31 @@ impl Peer {
         self.seen.get_mut(&message_id)
     }
 
+    /// Forgets the message seen longest ago. How many bytes its reply had.
+    fn forget_oldest(&mut self) -> Option<usize> {
+        let (id, until) = self.order.pop_front()?;
+        let is_it = self.seen.get(&id).is_some_and(|seen| seen.until == until);
+        let seen = if is_it { self.seen.remove(&id) } else { None };
+        let freed = seen.map_or(0, |seen| seen.reply.size());
+        self.reply_bytes -= freed;
+        while self.replied.front().is_some_and(|(_, replied)| *replied <= until) {
+            self.replied.pop_front();
+        }
+        Some(freed)
+    }
+
+    /// Forgets the oldest reply, but not its message. How many bytes it had.
+    fn forget_oldest_reply(&mut self) -> Option<usize> {
+        let (id, until) = self.replied.pop_front()?;
+        let Some(seen) = self.seen.get_mut(&id).filter(|seen| seen.until == until) else { return Some(0) };
+        let freed = seen.reply.size();
+        if freed > 0 {
+            seen.reply = Reply::Forgotten;
+            self.reply_bytes -= freed;
+        }
+        Some(freed)
+    }
+
     fn is_idle(&self) -> bool {
         self.exchanges == 0
     }
@@ -156,12 +184,22 @@ pub(super) struct Peers {
     recent: Option<(SocketAddr, u32)>,
     /// Where the next look for what may be forgotten begins.
     hand: usize,
+    /// Of all peers.
+    seen: usize,
     reply_bytes: usize,
 }
 
 impl Peers {
     pub(super) fn new(limits: Limits) -> Peers {
-        Peers { limits, slots: Vec::new(), index: HashMap::new(), recent: None, hand: 0, reply_bytes: 0 }
+        Peers {
+            limits,
+            slots: Vec::new(),
+            index: HashMap::new(),
+            recent: None,
+            hand: 0,
+            seen: 0,
+            reply_bytes: 0,
+        }
     }
 
     fn position(&mut self, address: SocketAddr) -> Option<usize> {
@@ -222,6 +260,7 @@ impl Peers {
         self.recent = None;
         let (address, peer) = self.slots.swap_remove(at);
         self.reply_bytes -= peer.reply_bytes;
+        self.seen -= peer.order.len();
         self.index.remove(&address);
         if let Some((moved, _)) = self.slots.get(at) {
             self.index.insert(*moved, at as u32);
@@ -244,67 +283,72 @@ impl Peers {
         now: Instant,
         lifetime: Duration,
     ) {
-        let most = self.limits.recent_per_peer;
         let Some(at) = self.position(address) else { return };
-        let peer = &mut self.slots[at].1;
+        while let Some((_, until)) = self.slots[at].1.order.front()
+            && (*until <= now || self.slots[at].1.order.len() >= self.limits.recent_per_peer)
+        {
+            self.forget_oldest(at);
+        }
+        if self.seen >= self.limits.recent {
+            self.forget_some(at);
+        }
         let until = now + lifetime;
-        let mut freed = 0;
-        while let Some(&(id, when)) = peer.order.front() {
-            if when > now && peer.order.len() < most {
-                break;
-            }
-            peer.order.pop_front();
-            if peer.seen.get(&id).is_some_and(|seen| seen.until == when)
-                && let Some(seen) = peer.seen.remove(&id)
-            {
-                freed += seen.reply.size();
-            }
-        }
+        let peer = &mut self.slots[at].1;
         peer.order.push_back((message_id, until));
-        if let Some(before) = peer.seen.insert(message_id, Seen { hash, until, reply: Reply::Pending }) {
-            freed += before.reply.size();
+        self.seen += 1;
+        if let Some(before) = peer.seen.insert(message_id, Seen { hash, until, reply }) {
+            peer.reply_bytes -= before.reply.size();
+            self.reply_bytes -= before.reply.size();
         }
-        peer.reply_bytes -= freed;
-        self.reply_bytes -= freed;
-        self.answered(address, message_id, reply);
     }
 
-    /// Keeps what a message that is remembered got.
+    fn forget_oldest(&mut self, at: usize) {
+        if let Some(freed) = self.slots[at].1.forget_oldest() {
+            self.seen -= 1;
+            self.reply_bytes -= freed;
+        }
+    }
+
+    /// There are too many of all peers: whoever has more than its share gives one.
+    fn forget_some(&mut self, at: usize) {
+        let share = self.seen / self.slots.len().max(1);
+        let count = self.slots.len();
+        let others = (0..count.min(16)).map(|step| (self.hand + step) % count);
+        let greedy = std::iter::once(at).chain(others).find(|at| self.slots[*at].1.order.len() > share);
+        self.hand = (self.hand + 1) % count.max(1);
+        self.forget_oldest(greedy.unwrap_or(at));
+    }
+
+    /// Keeps what a message that is remembered got. Older replies make room for it.
     pub(super) fn answered(&mut self, address: SocketAddr, message_id: u16, reply: Reply) {
         let Some(at) = self.position(address) else { return };
         let size = reply.size();
-        let fits = self.slots[at].1.reply_bytes + size <= self.limits.replies_per_peer
-            && (size == 0 || self.make_room(size, at));
-        let peer = &mut self.slots[at].1;
-        let Some(seen) = peer.seen.get_mut(&message_id) else { return };
-        let before = seen.reply.size();
-        let after = if fits { size } else { 0 };
-        seen.reply = if fits { reply } else { Reply::Forgotten };
-        peer.reply_bytes = peer.reply_bytes - before + after;
-        self.reply_bytes = self.reply_bytes - before + after;
-    }
-
-    /// Lets replies to other peers go until there is room, within reason.
-    fn make_room(&mut self, size: usize, keep: usize) -> bool {
-        const LOOKED_AT: usize = 16;
-        for _ in 0..LOOKED_AT.min(self.slots.len()) {
+        while self.slots[at].1.reply_bytes + size > self.limits.replies_per_peer
+            && let Some(freed) = self.slots[at].1.forget_oldest_reply()
+        {
+            self.reply_bytes -= freed;
+        }
+        for _ in 0..16 {
             if self.reply_bytes + size <= self.limits.replies {
                 break;
             }
             self.hand = (self.hand + 1) % self.slots.len();
-            let peer = &mut self.slots[self.hand].1;
-            if self.hand == keep || peer.reply_bytes == 0 {
-                continue;
+            while let Some(freed) = self.slots[self.hand].1.forget_oldest_reply() {
+                self.reply_bytes -= freed;
             }
-            for seen in peer.seen.values_mut() {
-                if seen.reply.size() > 0 {
-                    seen.reply = Reply::Forgotten;
-                }
-            }
-            self.reply_bytes -= peer.reply_bytes;
-            peer.reply_bytes = 0;
         }
-        self.reply_bytes + size <= self.limits.replies
+        let peer = &mut self.slots[at].1;
+        let Some(seen) = peer.seen.get_mut(&message_id) else { return };
+        let fits = peer.reply_bytes + size <= self.limits.replies_per_peer
+            && self.reply_bytes + size <= self.limits.replies;
+        let reply = if fits { reply } else { Reply::Forgotten };
+        let (before, after) = (seen.reply.size(), reply.size());
+        if after > 0 {
+            peer.replied.push_back((message_id, seen.until));
+        }
+        seen.reply = reply;
+        peer.reply_bytes = peer.reply_bytes - before + after;
+        self.reply_bytes = self.reply_bytes - before + after;
     }
 
     /// How many peers are remembered.
