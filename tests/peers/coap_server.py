@@ -39,7 +39,8 @@ class Store(resource.Resource):
         self.content = None
 
     def told(self, request):
-        say(request.code, len(request.payload), request.opt.content_format, *request.opt.uri_query)
+        found = request.opt.content_format
+        say(request.code, len(request.payload), None if found is None else int(found), *request.opt.uri_query)
 
     async def render_get(self, request):
         if self.content is None:

@@ -43,7 +43,7 @@ fn all_seven_methods() {
     let created = tracemq.cmd(["pub", &url, "one", "--json", "--content-format", "json"]).finish().expect(0);
     let outcome = json(&created.lines()[0]);
     assert_eq!((&outcome["status"], &outcome["details"]["code"]), (&"acknowledged".into(), &"2.01".into()));
-    server.run().wait_stdout("PUT 3 application/json");
+    server.run().wait_stdout("PUT 3 50");
     assert_eq!(request(&tracemq, &url, &[])["payload"], "one");
     tracemq.cmd(["pub", &url, "+two", "--method", "patch"]).finish().expect(0);
     assert_eq!(request(&tracemq, &url, &[])["payload"], "one+two");

@@ -4,7 +4,7 @@
 //! message after the other; what fits into a message needs none.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tracemq_plugin_api::prelude::*;
@@ -100,7 +100,7 @@ impl Driver {
         loop {
             self.advance();
             if self.has_ended() {
-                return;
+                return self.leave().await;
             }
             let alarm = self.alarm();
             let woken = {
@@ -147,16 +147,17 @@ impl Driver {
     }
 
     /// All goodbyes are said, or it took too long.
-    fn has_ended(&mut self) -> bool {
-        let Some((until, _)) = &self.closing else { return false };
-        let open = self.works.values().any(|work| work.job == Job::Goodbye);
-        if open && Instant::now() < *until {
-            return false;
-        }
+    fn has_ended(&self) -> bool {
+        let open = || self.works.values().any(|work| work.job == Job::Goodbye);
+        self.closing.as_ref().is_some_and(|(until, _)| !open() || Instant::now() >= *until)
+    }
+
+    /// Sends what is left, such as the acknowledgement of the last answer, without waiting for anything.
+    async fn leave(mut self) {
+        let _ = tokio::time::timeout(Duration::ZERO, self.link.turn()).await;
         if let Some((_, done)) = self.closing.take() {
             let _ = done.send(());
         }
-        true
     }
 
     fn command(&mut self, command: Command) {

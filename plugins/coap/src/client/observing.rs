@@ -263,6 +263,8 @@ impl Driver {
             let _ = opening.done.send(Err(error));
             return;
         }
+        // What is told here for the first time is no news to the user; after a failure it is.
+        self.events.emit(Event::new(EventKind::CONNECTED, format!("observing on {}", self.target.shown())));
         for (topic, error) in opening.refused {
             self.refused(&topic, &error);
         }

@@ -94,7 +94,7 @@ pub fn decode(bytes: &[u8]) -> Result<Packet, Malformed> {
     if length > 8 {
         return Err(bad(MalformedKind::TokenLength(length as u8)));
     }
-    if code == 0 && bytes.len() > 4 || code == 0 && length > 0 {
+    if code == 0 && (bytes.len() > 4 || length > 0) {
         return Err(bad(MalformedKind::EmptyWithContent));
     }
     if matches!(code >> 5, 1 | 6 | 7) {
