@@ -1,31 +1,75 @@
 //! The plugin's two entry points, and the connection that the host holds.
 
+use std::sync::Arc;
+
 use tracemq_plugin_api::prelude::*;
-use tracemq_plugin_api::sdk::{NoOptions, NoServer};
+use tracemq_plugin_api::sdk::{Call, NoOptions, NoServer, Wanted};
+
+use crate::client::{Client, List};
+use crate::config::{ConnectOptions, Settings};
+use crate::endpoint::Endpoint;
+use crate::publish::PublishOptions;
+use crate::subscribe::SubscribeOptions;
 
 /// Event Hubs.
 pub struct EventHubs;
 
 impl Protocol for EventHubs {
-    type Connect = NoOptions;
+    type Connect = ConnectOptions;
     type Serve = NoOptions;
-    type Connection = Open;
+    type Connection = HubConnection;
     type Server = NoServer;
 
     fn about() -> About {
-        About::new("eventhubs", "Event Hubs", env!("CARGO_PKG_VERSION"))
+        let about = About::new("eventhubs", "Event Hubs", env!("CARGO_PKG_VERSION"))
             .about("Azure Event Hubs, and queues of other AMQP 1.0 brokers")
+            .verbs(&[Verb::Publish, Verb::Subscribe, Verb::List])
+            .topics(Wanted::Optional, Wanted::Optional)
+            .capabilities(&["headers", "acknowledged", "default-host"]);
+        Endpoint::schemes(about)
     }
 
-    async fn connect(_: NoOptions, _: Context) -> Result<Open> {
-        Err(Error::unsupported("not yet"))
+    async fn connect(options: ConnectOptions, context: Context) -> Result<HubConnection> {
+        let settings = Settings::new(&options, context.url())?;
+        Ok(HubConnection { client: Client::connect(settings, &context).await? })
+    }
+
+    fn check(call: &Call<'_, EventHubs>) -> Result<()> {
+        let Some(connect) = call.connect else { return Ok(()) };
+        let settings = Settings::new(connect, call.url)?;
+        if let Some(options) = call.publish {
+            options.check(settings.dialect)?;
+        }
+        if let Some(options) = call.subscribe {
+            options.wish(call.topics, &settings)?;
+        }
+        Ok(())
     }
 }
 
 /// An open connection.
-pub struct Open {}
+pub struct HubConnection {
+    client: Client,
+}
 
-impl Connection for Open {
-    type Publish = NoOptions;
-    type Subscribe = NoOptions;
+impl Connection for HubConnection {
+    type Publish = PublishOptions;
+    type Subscribe = SubscribeOptions;
+
+    async fn publish(&self, batch: Batch, options: Arc<PublishOptions>) -> Result<Vec<Outcome>> {
+        self.client.publish(batch, options).await
+    }
+
+    async fn subscribe(&self, topics: Vec<String>, options: SubscribeOptions) -> Result<Subscription> {
+        let wish = options.wish(&topics, self.client.settings())?;
+        self.client.subscribe(wish).await
+    }
+
+    async fn list(&self, what: Option<String>) -> Result<serde_json::Value> {
+        self.client.list(List::parse(what.as_deref())?).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.client.close().await
+    }
 }

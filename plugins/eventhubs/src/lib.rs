@@ -1,8 +1,17 @@
 //! Azure Event Hubs over AMQP 1.0 for TraceMQ: client and local server.
 
 pub mod address;
+mod client;
+mod config;
 mod connect;
 pub mod connection_string;
+mod endpoint;
+mod error;
+mod message;
+mod position;
+mod publish;
 pub mod sas;
+mod subscribe;
+mod value;
 
 pub use connect::EventHubs;
