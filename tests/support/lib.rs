@@ -3,6 +3,7 @@
 //! Tests go through the front door: they start the installed `tracemq` and look at its output, its exit status and what a
 //! server or client that this project did not write makes of it. Whatever a test starts is ended with it, by pid.
 
+pub mod amqp;
 mod certificates;
 mod coap_server;
 mod cutting_proxy;
@@ -20,6 +21,7 @@ mod nats_raw;
 mod packet;
 mod ports;
 mod process;
+mod rabbitmq;
 mod relay;
 mod scripted;
 mod wait;
@@ -40,6 +42,7 @@ pub use nats_raw::NatsRaw;
 pub use packet::Packet;
 pub use ports::free_port;
 pub use process::{Cmd, Done, Run, resident_kib};
+pub use rabbitmq::RabbitMq;
 pub use relay::{Relay, RelayKind};
 pub use scripted::{ScriptedBroker, ScriptedClient};
 pub use wait::{LONG, SHORT, until};

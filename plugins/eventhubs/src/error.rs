@@ -40,10 +40,6 @@ impl Condition {
         self.name == "amqp:link:stolen"
     }
 
-    pub fn is_not_found(&self) -> bool {
-        self.name == "amqp:not-found"
-    }
-
     /// How long a busy service wants to be left alone, if that is what it says.
     pub fn busy(&self) -> Option<Duration> {
         (self.name == "com.microsoft:server-busy").then(|| self.pause().unwrap_or(BUSY).min(LONGEST_PAUSE))

@@ -15,10 +15,6 @@ impl Backoff {
         self.0 = Some(wait);
         wait
     }
-
-    pub(super) fn reset(&mut self) {
-        self.0 = None;
-    }
 }
 
 #[cfg(test)]
@@ -31,7 +27,5 @@ mod tests {
         let waits: Vec<_> = (0..12).map(|_| backoff.next()).collect();
         assert_eq!(waits[..3], [FIRST, FIRST * 2, FIRST * 4]);
         assert_eq!(waits[11], LONGEST);
-        backoff.reset();
-        assert_eq!(backoff.next(), FIRST);
     }
 }

@@ -184,6 +184,11 @@ impl Opened {
         !self.connection.is_closed() && !self.data.is_ended() && !self.control.is_ended()
     }
 
+    /// Whether it may be used after it has stood idle: it is open, and no token has had to be renewed.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.is_open() && !self.tokens.as_ref().is_some_and(Tokens::is_due)
+    }
+
     /// Says goodbye, but does not wait for ever for an answer.
     pub(super) async fn close(mut self) {
         if timeout(GOODBYE, self.connection.close()).await.is_err() {

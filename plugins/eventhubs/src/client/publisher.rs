@@ -107,7 +107,7 @@ impl Publisher {
                 batch.get(run.start).map(|message| message.topic_text().into_owned()).unwrap_or_default();
             match Place::new(&self.dial.settings, &topic, &options) {
                 Ok(place) => self.take_run(job, &batch, run, &options, &Arc::new(place)).await?,
-                Err(error) => self.ledger.settle(job, run, &Outcome::refused(error.to_string())),
+                Err(error) => return Ok(self.ledger.fail(job, error)),
             }
         }
         Ok(())

@@ -53,6 +53,10 @@ impl Tokens {
         }
     }
 
+    pub(super) fn is_due(&self) -> bool {
+        self.due.is_some_and(|due| due <= Instant::now())
+    }
+
     pub(super) async fn renew(&mut self) -> Result<()> {
         let resources = self.resources.clone();
         self.put(&resources).await

@@ -1,0 +1,99 @@
+"""Queues in memory by Qpid Proton: python proton_broker.py PORT
+
+An address is a queue, made when somebody names it. What a receiver gives back goes to the front again.
+"""
+
+import collections
+import sys
+
+from proton import Delivery, Endpoint
+from proton.handlers import MessagingHandler
+from proton.reactor import Container
+
+
+class Queue:
+    def __init__(self):
+        self.messages = collections.deque()
+        self.receivers = []
+
+    def dispatch(self):
+        while self.messages:
+            ready = [link for link in self.receivers if link.credit]
+            if not ready:
+                return
+            link = ready[0]
+            message = self.messages.popleft()
+            delivery = link.send(message)
+            link.unshown[delivery.tag] = message
+            # The one that was served last waits longest.
+            self.receivers.remove(link)
+            self.receivers.append(link)
+
+
+class Broker(MessagingHandler):
+    def __init__(self, port):
+        # Credit is given by hand, and outcomes are ours to decide.
+        super().__init__(auto_settle=False, prefetch=500)
+        self.address = f"127.0.0.1:{port}"
+        self.queues = collections.defaultdict(Queue)
+
+    def on_start(self, event):
+        self.acceptor = event.container.listen(self.address)
+        print("listening", flush=True)
+
+    def on_link_opening(self, event):
+        link = event.link
+        if link.is_sender:
+            link.source.address = link.remote_source.address
+            link.unshown = collections.OrderedDict()
+            self.queues[link.source.address].receivers.append(link)
+        else:
+            link.target.address = link.remote_target.address
+
+    def on_sendable(self, event):
+        self.queues[event.link.source.address].dispatch()
+
+    def on_message(self, event):
+        queue = self.queues[event.link.target.address]
+        queue.messages.append(event.message)
+        queue.dispatch()
+
+    def on_settled(self, event):
+        link = event.link
+        message = link.unshown.pop(event.delivery.tag, None) if link.is_sender else None
+        if message is not None and event.delivery.remote_state in (Delivery.RELEASED, Delivery.MODIFIED):
+            self.give_back(link, [message])
+        event.delivery.settle()
+
+    def give_back(self, link, messages):
+        queue = self.queues[link.source.address]
+        queue.messages.extendleft(reversed(messages))
+        queue.dispatch()
+
+    def gone(self, link):
+        queue = self.queues.get(link.source.address) if link.is_sender else None
+        if queue is not None and link in queue.receivers:
+            queue.receivers.remove(link)
+            self.give_back(link, list(link.unshown.values()))
+            link.unshown.clear()
+
+    def on_link_closing(self, event):
+        print("link closed", flush=True)
+        self.gone(event.link)
+
+    def on_connection_closing(self, event):
+        print("connection closed", flush=True)
+        self.all_gone(event.connection)
+
+    def on_disconnected(self, event):
+        print("disconnected", flush=True)
+        self.all_gone(event.connection)
+
+    def all_gone(self, connection):
+        link = connection.link_head(Endpoint.REMOTE_ACTIVE)
+        while link is not None:
+            self.gone(link)
+            link = link.next(Endpoint.REMOTE_ACTIVE)
+
+
+Container(Broker(sys.argv[1])).run()
