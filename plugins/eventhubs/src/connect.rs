@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tracemq_plugin_api::prelude::*;
-use tracemq_plugin_api::sdk::{Call, NoOptions, NoServer, Wanted};
+use tracemq_plugin_api::sdk::{Call, Wanted};
 
 use crate::client::{Client, List};
 use crate::config::{ConnectOptions, Settings};
@@ -16,14 +16,22 @@ pub struct EventHubs;
 
 impl Protocol for EventHubs {
     type Connect = ConnectOptions;
-    type Serve = NoOptions;
     type Connection = HubConnection;
+    #[cfg(feature = "serve")]
+    type Serve = crate::serve::ServeOptions;
+    #[cfg(feature = "serve")]
+    type Server = crate::serve::HubServer;
+    #[cfg(not(feature = "serve"))]
+    type Serve = NoOptions;
+    #[cfg(not(feature = "serve"))]
     type Server = NoServer;
 
     fn about() -> About {
+        let client = [Verb::Publish, Verb::Subscribe, Verb::List];
+        let all = [Verb::Publish, Verb::Subscribe, Verb::List, Verb::Serve];
         let about = About::new("eventhubs", "Event Hubs", env!("CARGO_PKG_VERSION"))
             .about("Azure Event Hubs, and queues of other AMQP 1.0 brokers")
-            .verbs(&[Verb::Publish, Verb::Subscribe, Verb::List])
+            .verbs(if cfg!(feature = "serve") { &all } else { &client })
             .topics(Wanted::Optional, Wanted::Optional)
             .capabilities(&["headers", "acknowledged", "default-host"]);
         Endpoint::schemes(about)
@@ -34,7 +42,16 @@ impl Protocol for EventHubs {
         Ok(HubConnection { client: Client::connect(settings, &context).await? })
     }
 
+    #[cfg(feature = "serve")]
+    async fn serve(options: Self::Serve, context: Context) -> Result<Self::Server> {
+        crate::serve::HubServer::start(options, context).await
+    }
+
     fn check(call: &Call<'_, EventHubs>) -> Result<()> {
+        #[cfg(feature = "serve")]
+        if let Some(serve) = call.serve {
+            return serve.check(call.url);
+        }
         let Some(connect) = call.connect else { return Ok(()) };
         let settings = Settings::new(connect, call.url)?;
         if let Some(options) = call.publish {

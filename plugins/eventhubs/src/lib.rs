@@ -11,7 +11,11 @@ mod message;
 mod position;
 mod publish;
 pub mod sas;
+#[cfg(feature = "serve")]
+mod serve;
 mod subscribe;
 mod value;
+#[cfg(feature = "serve")]
+pub mod wire;
 
 pub use connect::EventHubs;

@@ -109,7 +109,8 @@ mod tests {
     #[test]
     fn access_is_to_what_a_token_covers_until_it_expires() {
         let keys = keys();
-        let token = |resource: &str, left| keys.verify(&sign("app", "key", resource, now() + left)).expect("good");
+        let token =
+            |resource: &str, left| keys.verify(&sign("app", "key", resource, now() + left)).expect("good");
         let mut access = Access::default();
         assert_eq!(access.until("hub"), None);
         access.put(token("sb://h/hub", 60)).expect("room");

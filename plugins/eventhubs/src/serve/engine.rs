@@ -138,7 +138,12 @@ impl Engine {
             _ => {}
         }
         match self.sessions.get(&channel) {
-            None => return Err(Fault::new("amqp:not-allowed", format!("there is no session on channel {channel}"))),
+            None => {
+                return Err(Fault::new(
+                    "amqp:not-allowed",
+                    format!("there is no session on channel {channel}"),
+                ));
+            }
             Some(session) if session.ended => {
                 if matches!(performative, Performative::End) {
                     self.sessions.remove(&channel);
@@ -205,12 +210,19 @@ impl Engine {
             return Err(Fault::new("amqp:connection:framing-error", text));
         }
         if begin.remote_channel.is_some() {
-            return Err(Fault::new("amqp:not-allowed", "the server begins no sessions, so none can be answered"));
+            return Err(Fault::new(
+                "amqp:not-allowed",
+                "the server begins no sessions, so none can be answered",
+            ));
         }
         if self.sessions.contains_key(&channel) {
-            return Err(Fault::new("amqp:not-allowed", format!("there is a session on channel {channel} already")));
+            return Err(Fault::new(
+                "amqp:not-allowed",
+                format!("there is a session on channel {channel} already"),
+            ));
         }
-        let mut session = Session { next_incoming: begin.next_outgoing_id, window: WINDOW, ..Session::default() };
+        let mut session =
+            Session { next_incoming: begin.next_outgoing_id, window: WINDOW, ..Session::default() };
         session.flow.channel = channel;
         session.flow.window = begin.incoming_window;
         self.out.performative(channel, code::BEGIN, |w| {

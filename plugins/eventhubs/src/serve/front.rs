@@ -93,7 +93,10 @@ impl Front {
         self.service.events.emit(Event::new(EventKind::CLIENT_DISCONNECTED, text).details(details));
     }
 
-    async fn open(&self, stream: TcpStream) -> Result<(Box<dyn Socket>, super::access::Access, &'static str), String> {
+    async fn open(
+        &self,
+        stream: TcpStream,
+    ) -> Result<(Box<dyn Socket>, super::access::Access, &'static str), String> {
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         match &self.tls {
             None => self.open_plain(stream, ["AMQP", "WebSocket"]).await,

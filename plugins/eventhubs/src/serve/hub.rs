@@ -72,7 +72,8 @@ impl Hubs {
             let hub = open(&spec, options, folder, &mut cut)?;
             hubs.insert(spec.name.to_ascii_lowercase(), Arc::new(hub));
         }
-        let groups = options.groups()?.into_iter().map(|name| (name.to_ascii_lowercase(), name.into())).collect();
+        let groups =
+            options.groups()?.into_iter().map(|name| (name.to_ascii_lowercase(), name.into())).collect();
         Ok(Hubs { hubs, groups, cut, _lock: lock })
     }
 
@@ -165,9 +166,13 @@ mod tests {
         let hubs = hubs(serde_json::json!({"hub": ["Orders:2"], "consumer_group": ["Audit"]})).expect("hubs");
         let hub = hubs.get("orders").expect("the hub");
         assert_eq!((&*hub.name, hub.partitions().len()), ("Orders", 2));
-        assert!(hub.partition("1").is_some() && hub.partition("2").is_none() && hub.partition("01").is_none());
+        assert!(
+            hub.partition("1").is_some() && hub.partition("2").is_none() && hub.partition("01").is_none()
+        );
         assert!(hub.partition("+1").is_none() && hub.partition("").is_none());
-        assert!(hubs.group("$default").is_some() && hubs.group("AUDIT").is_some() && hubs.group("x").is_none());
+        assert!(
+            hubs.group("$default").is_some() && hubs.group("AUDIT").is_some() && hubs.group("x").is_none()
+        );
         let turns: Vec<_> = (0..3).map(|_| hub.choose(None).id.clone()).collect();
         assert_eq!(turns, ["0", "1", "0"]);
         assert_eq!(hub.choose(Some("key")).id, hub.choose(Some("key")).id);

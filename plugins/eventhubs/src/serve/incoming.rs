@@ -57,7 +57,10 @@ impl Sink {
         }
         let size = incoming.size + payload.len();
         if size > most {
-            let text = format!("The received message (delivery-id:{}, size: over {most} bytes) exceeds the limit ({most} bytes) currently allowed on the link.", incoming.delivery);
+            let text = format!(
+                "The received message (delivery-id:{}, size: over {most} bytes) exceeds the limit ({most} bytes) currently allowed on the link.",
+                incoming.delivery
+            );
             return Ok(Step::Detach("amqp:link:message-size-exceeded", text));
         }
         if transfer.more {
@@ -147,8 +150,9 @@ impl Engine {
         let one;
         let events: Result<&[Event<'_>], Malformed> = if format == BATCH_FORMAT {
             let key = Record::key(outer.annotations);
-            several = batch(&outer)
-                .and_then(|inner| inner.into_iter().map(|message| Event::new(message, key)).collect::<Result<Vec<_>, _>>());
+            several = batch(&outer).and_then(|inner| {
+                inner.into_iter().map(|message| Event::new(message, key)).collect::<Result<Vec<_>, _>>()
+            });
             several.as_ref().map(Vec::as_slice).map_err(|error| *error)
         } else {
             one = Event::new(outer, None);
@@ -159,12 +163,17 @@ impl Engine {
             Err(error) => return error.into(),
         };
         let Some(first) = events.first() else {
-            return Verdict::Rejected("com.microsoft:argument-error", "there is no event in the batch".to_owned());
+            return Verdict::Rejected(
+                "com.microsoft:argument-error",
+                "there is no event in the batch".to_owned(),
+            );
         };
         let partition = match to {
             To::Hub(hub) => hub.choose(first.key()),
             To::Partition(partition) => partition,
-            To::Node(_) => return Verdict::Rejected("amqp:not-allowed", "no events can be sent here".to_owned()),
+            To::Node(_) => {
+                return Verdict::Rejected("amqp:not-allowed", "no events can be sent here".to_owned());
+            }
         };
         match partition.append(events) {
             Ok(appended) => {
@@ -173,7 +182,10 @@ impl Engine {
                 Verdict::Accepted
             }
             Err(error) => {
-                let text = format!("hub {}, partition {}: events can't be kept: {error}", partition.hub, partition.id);
+                let text = format!(
+                    "hub {}, partition {}: events can't be kept: {error}",
+                    partition.hub, partition.id
+                );
                 let details = json!({ "hub": &*partition.hub, "partition": partition.id });
                 self.service.events.emit(Told::new(EventKind::WARNING, text.clone()).details(details));
                 Verdict::Rejected("amqp:internal-error", text)

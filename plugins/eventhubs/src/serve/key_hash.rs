@@ -40,7 +40,9 @@ fn lookup3(key: &[u8]) -> (u32, u32) {
         }
         rest = tail;
     }
-    for (left, right, turn) in [(2, 1, 14), (0, 2, 11), (1, 0, 25), (2, 1, 16), (0, 2, 4), (1, 0, 14), (2, 1, 24)] {
+    for (left, right, turn) in
+        [(2, 1, 14), (0, 2, 11), (1, 0, 25), (2, 1, 16), (0, 2, 4), (1, 0, 14), (2, 1, 24)]
+    {
         let mut all = [a, b, c];
         all[left] = (all[left] ^ all[right]).wrapping_sub(all[right].rotate_left(turn));
         [a, b, c] = all;

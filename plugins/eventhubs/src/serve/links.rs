@@ -2,7 +2,10 @@
 //!
 //! A link is refused after it was attached, as Azure does it and the SDKs want it: they read the reason from the detach.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::engine::{Engine, Fault};
 use super::hub::Hub;
@@ -70,7 +73,11 @@ impl Engine {
             w.raw(attach.target.raw);
             w.null();
             w.bool(false);
-            if attach.receiver { w.uint(0) } else { w.null() }
+            if attach.receiver {
+                w.uint(0)
+            } else {
+                w.null()
+            }
             w.ulong(max_message);
             (0..3).for_each(|_| w.null());
         });
@@ -84,7 +91,10 @@ impl Engine {
             Address::Hub { hub } => To::Hub(Arc::clone(self.hub(hub, &address)?)),
             Address::Partition { hub, partition } => To::Partition(self.partition(hub, partition, &address)?),
             Address::Reader { .. } => {
-                return Err(("amqp:not-allowed", format!("Nothing can be sent to '{address}': it is read from.")));
+                return Err((
+                    "amqp:not-allowed",
+                    format!("Nothing can be sent to '{address}': it is read from."),
+                ));
             }
         };
         let access = match to {
@@ -97,10 +107,11 @@ impl Engine {
 
     fn source(&self, key: LinkKey, attach: &Attach<'_>) -> Result<Link, Refusal> {
         let address = address(attach)?;
-        let out = Outgoing { handle: key.handle, ..Outgoing::default() };
+        let out = Outgoing::new(key.handle);
         let replies = |node| {
             let address = attach.peer_address().map(str::to_owned);
-            Ok(Link::Replies(Replies { out: Outgoing { handle: key.handle, ..Outgoing::default() }, node, address, waiting: Default::default() }))
+            let out = Outgoing::new(key.handle);
+            Ok(Link::Replies(Replies { out, node, address, waiting: VecDeque::new() }))
         };
         let (hub, group, partition) = match &address {
             Address::Cbs => return replies(Node::Cbs),
@@ -116,7 +127,8 @@ impl Engine {
         let partition = self.partition(hub, partition, &address)?;
         let group = self.service.hubs.group(group).ok_or_else(|| missing(&address))?;
         let access = self.lease(&address, "Listen")?;
-        let position = Position::of(attach.filter()).map_err(|text| ("com.microsoft:argument-error", text))?;
+        let position =
+            Position::of(attach.filter()).map_err(|text| ("com.microsoft:argument-error", text))?;
         let next = partition.find(position)?;
         let level = attach.properties.get(EPOCH).filter(|level| !level.is_null());
         let level = match level {
@@ -129,7 +141,7 @@ impl Engine {
         let seat = partition.seat(reader)?;
         self.subscribed(&address.to_string(), level);
         let metrics = attach.desired_capabilities.has_symbol(METRICS);
-        Ok(Link::Source(Box::new(Source { out, access, seat, next, rest: Default::default(), metrics })))
+        Ok(Link::Source(Box::new(Source { out, access, seat, next, rest: Bytes::new(), metrics })))
     }
 
     fn hub(&self, name: &str, address: &Address) -> Result<&Arc<Hub>, Refusal> {
@@ -154,7 +166,9 @@ impl Engine {
             Some(until) => Ok(Lease { address, until }),
             None => Err((
                 "amqp:unauthorized-access",
-                format!("Unauthorized access. '{claim}' claim(s) are required to perform this operation. Resource: '{address}'."),
+                format!(
+                    "Unauthorized access. '{claim}' claim(s) are required to perform this operation. Resource: '{address}'."
+                ),
             )),
         }
     }

@@ -115,7 +115,9 @@ impl Engine {
         };
         let named = |channel: &u16| {
             let mut links = links(channel);
-            links.find(|(_, address)| reply_to.is_some() && *address == reply_to).map(|(handle, _)| (*channel, handle))
+            links
+                .find(|(_, address)| reply_to.is_some() && *address == reply_to)
+                .map(|(handle, _)| (*channel, handle))
         };
         let any = || links(&channel).map(|(handle, _)| (channel, handle)).next();
         named(&channel).or_else(|| self.sessions.keys().find_map(named)).or_else(any)
@@ -163,7 +165,8 @@ impl Engine {
             PARTITION => {
                 // Python and JavaScript write it as a text, but it looks like a number.
                 let id = message.application.get("partition");
-                let id = id.and_then(|id| Some(id.text()?.to_owned()).or_else(|| Some(id.unsigned()?.to_string())));
+                let id = id
+                    .and_then(|id| Some(id.text()?.to_owned()).or_else(|| Some(id.unsigned()?.to_string())));
                 let id = id.unwrap_or_default();
                 match hub.partition(&id) {
                     Some(partition) => Answer::good(200, "OK", |w| write_partition(w, partition)),

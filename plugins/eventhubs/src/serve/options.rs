@@ -184,7 +184,11 @@ impl ServeOptions {
             return Err(Error::config("the target's URL names a hub: hubs to be served are given by --hub"));
         }
         if endpoint.dialect == Dialect::Queues && endpoint.tls != self.is_tls() {
-            let text = if endpoint.tls { "amqps:// needs --tls-cert and --tls-key" } else { "with --tls-cert it is amqps://" };
+            let text = if endpoint.tls {
+                "amqps:// needs --tls-cert and --tls-key"
+            } else {
+                "with --tls-cert it is amqps://"
+            };
             return Err(Error::config(text));
         }
         if let Some(bind) = &self.bind {
@@ -279,8 +283,10 @@ mod tests {
 
     #[test]
     fn hubs_groups_and_keys() {
-        let given = options(serde_json::json!({"hub": ["a", "b-c:2"], "consumer_group": ["g", "$Default", "G"]}));
-        let names: Vec<_> = given.hubs().expect("hubs").into_iter().map(|hub| (hub.name, hub.partitions)).collect();
+        let given =
+            options(serde_json::json!({"hub": ["a", "b-c:2"], "consumer_group": ["g", "$Default", "G"]}));
+        let names: Vec<_> =
+            given.hubs().expect("hubs").into_iter().map(|hub| (hub.name, hub.partitions)).collect();
         assert_eq!(names, [("a".to_owned(), 4), ("b-c".to_owned(), 2)]);
         assert_eq!(given.groups().expect("groups"), ["$Default", "g"]);
         let none = ServeOptions::default();

@@ -229,7 +229,9 @@ impl Partition {
         };
         let beyond = |what: &str, value: u64, newest: Option<u64>| {
             let newest = newest.map_or_else(|| "-1".to_owned(), |newest| newest.to_string());
-            let text = format!("The supplied {what} '{value}' is invalid. The last {what} in the system is '{newest}'.");
+            let text = format!(
+                "The supplied {what} '{value}' is invalid. The last {what} in the system is '{newest}'."
+            );
             Err(("com.microsoft:argument-error", text))
         };
         let place = match position {
@@ -330,7 +332,9 @@ impl Partition {
 impl State {
     fn trim(&mut self, retention: &Retention) {
         let before = self.oldest.mark.sequence;
-        let aged = retention.age.map(|age| now_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
+        let aged = retention
+            .age
+            .map(|age| now_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
         loop {
             let oldest = &self.oldest.mark;
             let left = self.next - oldest.sequence;
@@ -480,14 +484,18 @@ mod tests {
         assert_eq!((find(number(1, true)), find(number(1, false)), find(number(3, true))), (1, 2, 3));
         assert!(partition.find(number(3, false)).is_err() && partition.find(offset(9999, true)).is_err());
         let time = |time, inclusive| Position::Time { time, inclusive };
-        assert_eq!((find(time(0, true)), find(time(last.time, false)), find(time(i64::MAX, false))), (0, 3, 3));
+        assert_eq!(
+            (find(time(0, true)), find(time(last.time, false)), find(time(i64::MAX, false))),
+            (0, 3, 3)
+        );
     }
 
     #[test]
     fn retention_is_exact_in_memory_and_in_a_folder() {
         let dir = tempfile::tempdir().expect("a folder");
         let by_count = Retention { events: Some(3), ..Retention::default() };
-        let (folder, _) = Partition::in_folder("hub".into(), "0".into(), by_count, dir.path()).expect("a log");
+        let (folder, _) =
+            Partition::in_folder("hub".into(), "0".into(), by_count, dir.path()).expect("a log");
         for partition in [memory(by_count), Arc::new(folder)] {
             append(&partition, &["a", "b"]);
             assert_eq!(kept(&partition), [0, 1]);
@@ -496,7 +504,8 @@ mod tests {
             append(&partition, &["g"]);
             assert_eq!((kept(&partition), partition.info().begin), (vec![4, 5, 6], 4));
         }
-        let (again, cut) = Partition::in_folder("hub".into(), "0".into(), by_count, dir.path()).expect("a log");
+        let (again, cut) =
+            Partition::in_folder("hub".into(), "0".into(), by_count, dir.path()).expect("a log");
         assert_eq!((kept(&again), cut), (vec![4, 5, 6], 0));
         let by_bytes = memory(Retention { bytes: Some(400), ..Retention::default() });
         append(&by_bytes, &["a"; 10]);

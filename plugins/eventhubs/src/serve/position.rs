@@ -17,10 +17,19 @@ const SHOWN: usize = 100;
 pub(super) enum Position {
     Earliest,
     Latest,
-    Offset { offset: u64, inclusive: bool },
-    Sequence { number: u64, inclusive: bool },
+    Offset {
+        offset: u64,
+        inclusive: bool,
+    },
+    Sequence {
+        number: u64,
+        inclusive: bool,
+    },
     /// Milliseconds since 1970-01-01 UTC.
-    Time { time: i64, inclusive: bool },
+    Time {
+        time: i64,
+        inclusive: bool,
+    },
 }
 
 impl Position {
@@ -88,8 +97,14 @@ mod tests {
             ("amqp.annotation.x-opt-offset > '@latest'", Position::Latest),
             ("amqp.annotation.x-opt-offset >'5'", Position::Offset { offset: 5, inclusive: false }),
             ("amqp.annotation.x-opt-offset >= '5'", Position::Offset { offset: 5, inclusive: true }),
-            ("amqp.annotation.x-opt-sequence-number > '42'", Position::Sequence { number: 42, inclusive: false }),
-            ("amqp.annotation.x-opt-sequence-number >='0'", Position::Sequence { number: 0, inclusive: true }),
+            (
+                "amqp.annotation.x-opt-sequence-number > '42'",
+                Position::Sequence { number: 42, inclusive: false },
+            ),
+            (
+                "amqp.annotation.x-opt-sequence-number >='0'",
+                Position::Sequence { number: 0, inclusive: true },
+            ),
             (
                 "amqp.annotation.x-opt-enqueued-time > '1700000000000'",
                 Position::Time { time: 1_700_000_000_000, inclusive: false },
@@ -97,7 +112,8 @@ mod tests {
         ] {
             assert_eq!(Position::parse(text), Ok(position), "{text}");
         }
-        for text in ["", "1 = 1", "amqp.annotation.x-opt-offset < '5'", "amqp.annotation.x-opt-offset > 'x'"] {
+        for text in ["", "1 = 1", "amqp.annotation.x-opt-offset < '5'", "amqp.annotation.x-opt-offset > 'x'"]
+        {
             assert!(Position::parse(text).is_err_and(|error| error.contains(text)), "{text}");
         }
     }

@@ -128,7 +128,11 @@ impl HubServer {
         Ok(HubServer { addresses, service, read, stop, room, most, listener, sweeper })
     }
 
-    fn send(&self, options: &PublishOptions, message: &MessageView<'_>) -> std::result::Result<Outcome, String> {
+    fn send(
+        &self,
+        options: &PublishOptions,
+        message: &MessageView<'_>,
+    ) -> std::result::Result<Outcome, String> {
         let name = message.topic_text();
         let hubs = &self.service.hubs;
         let hub = match name.is_empty() {
@@ -144,7 +148,10 @@ impl HubServer {
         let encoded = options.encoded(message)?;
         if encoded.len() > self.service.max_message {
             let most = self.service.max_message;
-            return Err(format!("it has {} bytes, and {most} are allowed (--max-message-size)", encoded.len()));
+            return Err(format!(
+                "it has {} bytes, and {most} are allowed (--max-message-size)",
+                encoded.len()
+            ));
         }
         let sent = Message::read(&encoded).and_then(|message| Sent::new(message, None));
         let sent = sent.map_err(|error| error.to_string())?;
@@ -177,7 +184,10 @@ async fn sweep(service: Arc<Service>) {
 fn sync(service: &Service) {
     for partition in service.hubs.partitions() {
         if let Some(Err(error)) = partition.unsynced().map(|file| file.sync_data()) {
-            let text = format!("hub {}, partition {}: the disk does not take its events: {error}", partition.hub, partition.id);
+            let text = format!(
+                "hub {}, partition {}: the disk does not take its events: {error}",
+                partition.hub, partition.id
+            );
             service.events.emit(Event::new(EventKind::WARNING, text));
         }
     }
@@ -214,7 +224,8 @@ impl Server for HubServer {
     /// The topic is the hub; it may be left out when there is only one.
     async fn publish(&self, batch: Batch, options: Arc<PublishOptions>) -> Result<Vec<Outcome>> {
         options.check(Dialect::Hubs)?;
-        let outcome = |message: MessageView<'_>| self.send(&options, &message).unwrap_or_else(Outcome::refused);
+        let outcome =
+            |message: MessageView<'_>| self.send(&options, &message).unwrap_or_else(Outcome::refused);
         Ok(batch.iter().map(outcome).collect())
     }
 

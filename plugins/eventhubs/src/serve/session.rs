@@ -143,6 +143,10 @@ pub(super) struct Replies {
 }
 
 impl Outgoing {
+    pub(super) fn new(handle: u32) -> Outgoing {
+        Outgoing { handle, ..Outgoing::default() }
+    }
+
     /// Whether there is something to send, or may be.
     pub(super) fn wants(&self) -> bool {
         self.credit > 0 || self.partial.is_some()
@@ -195,7 +199,9 @@ impl Session {
             Link::Closing => None,
             Link::Sink(sink) => Some((sink.delivery_count, sink.credit, false)),
             Link::Source(source) => Some((source.out.delivery_count, source.out.credit, source.out.drain)),
-            Link::Replies(replies) => Some((replies.out.delivery_count, replies.out.credit, replies.out.drain)),
+            Link::Replies(replies) => {
+                Some((replies.out.delivery_count, replies.out.credit, replies.out.drain))
+            }
         });
         out.performative(self.flow.channel, code::FLOW, |w| {
             w.uint(self.next_incoming);

@@ -69,13 +69,15 @@ pub(super) fn add(
         }
         Some(section) if section.descriptor() == Some(u64::from(code::SEQUENCE)) => {
             let lists = std::iter::once(section).chain(rest).filter_map(|section| section.list());
-            let values: Vec<_> = lists.flat_map(|items| items.flatten()).map(|value| nested(value, 1)).collect();
+            let values: Vec<_> =
+                lists.flat_map(|items| items.flatten()).map(|value| nested(value, 1)).collect();
             collected = serde_json::Value::Array(values).to_string().into_bytes();
             (Part::Copied(&collected), Some("sequence"))
         }
         Some(section) if rest.is_empty() => (Part::In(buffer, place(section.data())), None),
         Some(section) => {
-            collected = std::iter::once(section).chain(rest).flat_map(|section| section.data()).copied().collect();
+            collected =
+                std::iter::once(section).chain(rest).flat_map(|section| section.data()).copied().collect();
             (Part::Copied(&collected), None)
         }
         None => (Part::Copied(&[]), None),
@@ -113,9 +115,8 @@ pub(super) fn add(
     if let Some(kind) = kind {
         added = added.meta("body", MetaValue::Text(kind));
     }
-    let others: Map<String, serde_json::Value> = pairs(message.annotations, 1)
-        .filter(|(name, _)| !SYSTEM.contains(&name.as_str()))
-        .collect();
+    let others: Map<String, serde_json::Value> =
+        pairs(message.annotations, 1).filter(|(name, _)| !SYSTEM.contains(&name.as_str())).collect();
     if !others.is_empty() {
         added.meta("annotations", MetaValue::Json(&serde_json::Value::Object(others).to_string()));
     }
@@ -167,7 +168,9 @@ fn nested(value: Value<'_>, depth: usize) -> serde_json::Value {
     }
     if let Some(uuid) = value.uuid() {
         let digits = hex(uuid);
-        return json!([&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-"));
+        return json!(
+            [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-")
+        );
     }
     if let Some(bytes) = value.binary() {
         return json!(STANDARD.encode(bytes));
@@ -240,7 +243,10 @@ mod tests {
         writer.describe(code::DATA).binary(b"a");
         writer.describe(code::DATA).binary(b"b");
         shown(&message, |view| {
-            assert_eq!((view.topic(), view.payload(), view.reply()), (&b"hub"[..], &b"ab"[..], Some(&b"answer"[..])));
+            assert_eq!(
+                (view.topic(), view.payload(), view.reply()),
+                (&b"hub"[..], &b"ab"[..], Some(&b"answer"[..]))
+            );
             assert_eq!(view.headers().collect::<Vec<_>>(), [(&b"n"[..], &b"-3"[..]), (b"t", b"x")]);
             let meta: Vec<_> = view.meta().collect();
             for expected in [

@@ -22,12 +22,14 @@ where
 {
     let config =
         WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
-    accept_hdr_async_with_config(stream, admit, Some(config)).await.map(WsStream::new).map_err(|error| match error {
-        WsError::Http(response) => {
-            let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-            format!("WebSocket: {} ({})", body.trim(), response.status())
+    accept_hdr_async_with_config(stream, admit, Some(config)).await.map(WsStream::new).map_err(|error| {
+        match error {
+            WsError::Http(response) => {
+                let body = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+                format!("WebSocket: {} ({})", body.trim(), response.status())
+            }
+            error => format!("WebSocket: {error}"),
         }
-        error => format!("WebSocket: {error}"),
     })
 }
 
@@ -38,8 +40,10 @@ fn admit(request: &Request, mut response: Response) -> Result<Response, ErrorRes
         return Err(refusal(StatusCode::NOT_FOUND, format!("there is nothing here, only at {PATH}")));
     }
     let lists = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
-    let mut offered = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim);
-    let chosen = offered.find_map(|name| PROTOCOLS.into_iter().find(|known| known.eq_ignore_ascii_case(name)));
+    let mut offered =
+        lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim);
+    let chosen =
+        offered.find_map(|name| PROTOCOLS.into_iter().find(|known| known.eq_ignore_ascii_case(name)));
     match chosen {
         Some(name) => {
             response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));

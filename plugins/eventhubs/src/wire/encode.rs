@@ -289,7 +289,10 @@ mod tests {
         }
         assert_eq!(read(&written(|w| w.ulong(u64::MAX))).unsigned(), Some(u64::MAX));
         assert_eq!(read(&written(|w| w.long(-5))).signed(), Some(-5));
-        assert_eq!(read(&written(|w| w.timestamp(-62_135_596_800_000))).timestamp(), Some(-62_135_596_800_000));
+        assert_eq!(
+            read(&written(|w| w.timestamp(-62_135_596_800_000))).timestamp(),
+            Some(-62_135_596_800_000)
+        );
         let long = "x".repeat(300);
         assert_eq!(read(&written(|w| w.string(&long))).text(), Some(long.as_str()));
         let map = written(|w| {

@@ -141,7 +141,10 @@ mod tests {
         assert_eq!(found.properties().message_id.text(), Some("id"));
         let body: Vec<_> = found.body().map(|section| section.binary()).collect();
         assert_eq!(body, [Some(&b"one"[..]), Some(b"two")]);
-        assert_eq!(Message::read(found.bare).expect("the bare message").properties().message_id.text(), Some("id"));
+        assert_eq!(
+            Message::read(found.bare).expect("the bare message").properties().message_id.text(),
+            Some("id")
+        );
         assert!(bytes.starts_with(found.header) && bytes.ends_with(found.bare));
     }
 

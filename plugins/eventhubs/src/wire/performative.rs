@@ -207,10 +207,9 @@ impl<'a> Performative<'a> {
                 aborted: fields.flag(9),
             }),
             code::DISPOSITION => Performative::Disposition,
-            code::DETACH => Performative::Detach(Detach {
-                handle: fields.needed(0, "handle")?,
-                closed: fields.flag(1),
-            }),
+            code::DETACH => {
+                Performative::Detach(Detach { handle: fields.needed(0, "handle")?, closed: fields.flag(1) })
+            }
             code::END => Performative::End,
             code::CLOSE => Performative::Close,
             _ => return Err(unknown),

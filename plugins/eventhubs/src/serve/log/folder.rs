@@ -241,14 +241,17 @@ impl Recovered {
         let mut length = bytes.len().max(MAGIC.len());
         if accepted < bytes.len() {
             if !is_last {
-                return Err(damaged(&path, accepted as u64, "other files follow it, so that it can't be cut there"));
+                return Err(damaged(
+                    &path,
+                    accepted as u64,
+                    "other files follow it, so that it can't be cut there",
+                ));
             }
             self.cut = (bytes.len() - accepted) as u64;
             length = accepted.max(MAGIC.len());
             file.set_len(length as u64)?;
         }
-        let entries =
-            marks.into_iter().map(|(mark, at)| Entry { mark, segment: first, at: at as u64 });
+        let entries = marks.into_iter().map(|(mark, at)| Entry { mark, segment: first, at: at as u64 });
         self.log.entries.extend(entries);
         self.log.segments.push_back(Segment { first, path, file: Arc::new(file), length: length as u64 });
         if let Some((first, last)) = events {
@@ -292,7 +295,10 @@ mod tests {
                     next += 1;
                 }
             }
-            assert!(next > before && rest.is_empty(), "a piece without what it is for, or that ends within a record");
+            assert!(
+                next > before && rest.is_empty(),
+                "a piece without what it is for, or that ends within a record"
+            );
         }
         found
     }
@@ -371,7 +377,10 @@ mod tests {
         let error = Folder::open(dir.path()).expect_err("damaged").to_string();
         assert!(error.contains("damaged at byte 8") && error.contains(".log"), "{error}");
         fs::remove_file(&path).expect("it can be removed");
-        assert!(Folder::open(dir.path()).is_ok_and(|log| log.events.is_some_and(|(first, _)| first.sequence == 40)));
+        assert!(
+            Folder::open(dir.path())
+                .is_ok_and(|log| log.events.is_some_and(|(first, _)| first.sequence == 40))
+        );
         fs::write(&path, b"something else").expect("it can be written");
         assert!(Folder::open(dir.path()).is_err());
     }

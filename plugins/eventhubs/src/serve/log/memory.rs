@@ -16,7 +16,8 @@ pub(crate) struct Memory {
 impl Memory {
     pub(super) fn append(&mut self, block: &Block) {
         let ends = block.marks.iter().skip(1).map(|(_, at)| *at).chain([block.bytes.len()]);
-        let pieces = block.marks.iter().zip(ends).map(|((mark, at), end)| (*mark, block.bytes.slice(*at..end)));
+        let pieces =
+            block.marks.iter().zip(ends).map(|((mark, at), end)| (*mark, block.bytes.slice(*at..end)));
         self.pieces.extend(pieces);
     }
 

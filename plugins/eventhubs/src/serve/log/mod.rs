@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub(super) use folder::{Folder, Recovered};
+pub(super) use folder::Folder;
 pub(super) use memory::Memory;
 pub(super) use record::{Block, Event, Mark, Record, encode};
 

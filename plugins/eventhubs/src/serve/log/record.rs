@@ -229,7 +229,10 @@ pub(super) mod tests {
         let get = |name| message.annotations.get(name).expect("it is there");
         assert_eq!((get(SEQUENCE).signed(), get(OFFSET).text()), (Some(5), Some("700")));
         assert_eq!((get(ENQUEUED).timestamp(), get(KEY).text()), (Some(mark.time), Some("key")));
-        assert_eq!((get("mine").unsigned(), message.annotations.map().expect("a map").pairs().count()), (Some(7), 5));
+        assert_eq!(
+            (get("mine").unsigned(), message.annotations.map().expect("a map").pairs().count()),
+            (Some(7), 5)
+        );
         assert_eq!(message.body().next().and_then(|body| body.binary()), Some(&b"body"[..]));
         let second = Record::checked(&block.bytes[first.length..]).expect("a record");
         assert!(second.last && second.mark == block.last && second.mark.sequence == 6);
