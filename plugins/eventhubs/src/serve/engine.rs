@@ -138,6 +138,17 @@ impl Engine {
             _ => {}
         }
         match self.sessions.get(&channel) {
+            // Said before the peer heard that the session is over: Python detaches its links after it has ended theirs.
+            None if matches!(
+                performative,
+                Performative::Flow(_)
+                    | Performative::Disposition
+                    | Performative::Detach(_)
+                    | Performative::End
+            ) =>
+            {
+                return Ok(Next::Open);
+            }
             None => {
                 return Err(Fault::new(
                     "amqp:not-allowed",
@@ -184,7 +195,9 @@ impl Engine {
         let idle = open.idle_timeout.filter(|millis| *millis > 0);
         self.peer_idle = idle.map(|millis| Duration::from_millis(u64::from(millis)));
         let text = |name: &str| open.properties.get(name).and_then(|value| value.text());
-        let product = text("user-agent").or_else(|| text("product")).unwrap_or(open.container);
+        // What follows the first word tells of the machine.
+        let agent = text("user-agent").and_then(|agent| agent.split_whitespace().next());
+        let product = agent.or_else(|| text("product")).unwrap_or(open.container);
         self.product = product.chars().filter(|c| !c.is_control()).take(100).collect();
         let name = self.service.name.clone();
         self.out.performative(0, code::OPEN, |w| {
@@ -300,13 +313,9 @@ impl Engine {
         }
         if let Some(handle) = flow.handle {
             let outgoing = match session.links.get_mut(&handle) {
-                None => {
-                    let text = format!("there is no link with handle {handle}");
-                    return self.end(channel, "amqp:session:unattached-handle", &text);
-                }
                 Some(Link::Source(source)) => Some(&mut source.out),
                 Some(Link::Replies(replies)) => Some(&mut replies.out),
-                Some(Link::Closing | Link::Sink(_)) => None,
+                Some(Link::Closing | Link::Sink(_)) | None => None,
             };
             if let Some(outgoing) = outgoing {
                 if let Some(credit) = flow.link_credit {
@@ -391,7 +400,7 @@ impl Engine {
     }
 
     /// Tells the peer of a delivery that was not taken.
-    pub(super) fn reject(&mut self, channel: u16, delivery: u32, condition: &str, text: &str) {
+    pub(super) fn write_rejected(&mut self, channel: u16, delivery: u32, condition: &str, text: &str) {
         self.settle();
         self.out.performative(channel, code::DISPOSITION, |w| {
             w.bool(true);
@@ -401,7 +410,6 @@ impl Engine {
             w.describe(code::REJECTED).list(|w| w.error(condition, text));
             w.bool(false);
         });
-        self.service.refused(&self.client, "a message", condition, text);
     }
 
     /// Tells the peer what was accepted.

@@ -28,7 +28,8 @@ enum Step {
     /// More is to come.
     Wait,
     Whole(Incoming, Bytes),
-    Detach(&'static str, String),
+    /// The delivery is refused, and the link with it.
+    Refuse(u32, &'static str, String),
 }
 
 impl Sink {
@@ -44,7 +45,7 @@ impl Sink {
                 let delivery = transfer.delivery_id.ok_or(Malformed::Field("delivery-id"))?;
                 let Some(credit) = self.credit.checked_sub(1) else {
                     let text = "there was no credit left".to_owned();
-                    return Ok(Step::Detach("amqp:link:transfer-limit-exceeded", text));
+                    return Ok(Step::Refuse(delivery, "amqp:link:transfer-limit-exceeded", text));
                 };
                 self.credit = credit;
                 self.delivery_count = self.delivery_count.wrapping_add(1);
@@ -58,10 +59,11 @@ impl Sink {
         let size = incoming.size + payload.len();
         if size > most {
             let text = format!(
-                "The received message (delivery-id:{}, size: over {most} bytes) exceeds the limit ({most} bytes) currently allowed on the link.",
+                "The received message (delivery-id:{}, size:{size} bytes or more) exceeds the limit ({most} bytes) currently \
+                 allowed on the link.",
                 incoming.delivery
             );
-            return Ok(Step::Detach("amqp:link:message-size-exceeded", text));
+            return Ok(Step::Refuse(incoming.delivery, "amqp:link:message-size-exceeded", text));
         }
         if transfer.more {
             incoming.more(&payload);
@@ -98,7 +100,11 @@ impl Engine {
         };
         match step {
             Step::Wait => {}
-            Step::Detach(condition, text) => self.detach(channel, handle, condition, &text),
+            // As in Azure the link goes; that the delivery is refused, too, is how Python's users get to know why.
+            Step::Refuse(delivery, condition, text) => {
+                self.write_rejected(channel, delivery, condition, &text);
+                self.detach(channel, handle, condition, &text);
+            }
             Step::Whole(mut incoming, last) => {
                 let bytes = incoming.finish(last);
                 self.deliver(channel, handle, &incoming, bytes);
@@ -136,7 +142,10 @@ impl Engine {
         match verdict {
             _ if incoming.settled => {}
             Verdict::Accepted => self.accept(channel, incoming.delivery),
-            Verdict::Rejected(condition, text) => self.reject(channel, incoming.delivery, condition, &text),
+            Verdict::Rejected(condition, text) => {
+                self.write_rejected(channel, incoming.delivery, condition, &text);
+                self.service.refused(&self.client, "a message", condition, &text);
+            }
         }
     }
 

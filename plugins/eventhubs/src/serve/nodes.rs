@@ -38,7 +38,7 @@ impl Answer {
         Answer { status, description: description.to_owned(), condition: None, body: bytes }
     }
 
-    fn message(&self, correlation: Value<'_>) -> Bytes {
+    fn message(&self, node: Node, correlation: Value<'_>) -> Bytes {
         let mut out = Vec::new();
         let mut writer = Writer::new(&mut out);
         writer.describe(code::PROPERTIES).list(|w| {
@@ -50,7 +50,8 @@ impl Answer {
             w.int(self.status);
             w.string("status-description");
             w.string(&self.description);
-            if let Some(condition) = self.condition {
+            // Of an answer to a token that has it, Python would tell neither status nor description.
+            if let Some(condition) = self.condition.filter(|_| node == Node::Management) {
                 w.string("error-condition");
                 w.symbol(condition);
             }
@@ -91,7 +92,7 @@ impl Engine {
             };
             self.service.refused(&self.client, what, condition, &answer.description);
         }
-        let answer = answer.message(correlation);
+        let answer = answer.message(node, correlation);
         let link = self.sessions.get_mut(&channel).and_then(|session| session.links.get_mut(&handle));
         let Some(Link::Replies(replies)) = link else { return Verdict::Accepted };
         if replies.waiting.len() >= MOST_ANSWERS {

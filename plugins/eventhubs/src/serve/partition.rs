@@ -529,13 +529,13 @@ mod tests {
             let key = LinkKey { channel: 0, handle: 0, serial };
             partition.seat(Reader { group: group.into(), level, mailbox: Arc::clone(&mailbox), key })
         };
-        let plain = seat("g", None, 1).ok().expect("a seat");
-        let owner = seat("g", Some(1), 2).ok().expect("a seat");
+        let plain = seat("g", None, 1).expect("a seat");
+        let owner = seat("g", Some(1), 2).expect("a seat");
         assert!(matches!(&mailbox.take()[..], [Note::Stolen(key, _)] if key.serial == 1));
         assert!(seat("g", None, 3).is_err() && seat("g", Some(0), 3).is_err());
-        let other = seat("other", None, 4).ok().expect("another group");
+        let other = seat("other", None, 4).expect("another group");
         drop(plain);
-        let again = seat("g", Some(1), 5).ok().expect("the same level takes over");
+        let again = seat("g", Some(1), 5).expect("the same level takes over");
         assert!(matches!(&mailbox.take()[..], [Note::Stolen(key, _)] if key.serial == 2));
         // One that was stolen takes nothing with it.
         drop(owner);
@@ -552,7 +552,7 @@ mod tests {
         let mailbox = Arc::new(Mailbox::default());
         let key = LinkKey { channel: 1, handle: 2, serial: 3 };
         let reader = Reader { group: "g".into(), level: None, mailbox: Arc::clone(&mailbox), key };
-        let seat = partition.seat(reader).ok().expect("a seat");
+        let seat = partition.seat(reader).expect("a seat");
         assert!(seat.wait(0) && seat.wait(0));
         append(&partition, &["a"]);
         append(&partition, &["b"]);

@@ -118,11 +118,11 @@ pub struct Detach {
 }
 
 /// What a frame's body begins with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Performative<'a> {
     Open(Open<'a>),
     Begin(Begin),
-    Attach(Attach<'a>),
+    Attach(Box<Attach<'a>>),
     Flow(Flow),
     Transfer(Transfer),
     /// Events are sent settled: there is nothing in it for us.
@@ -177,7 +177,7 @@ impl<'a> Performative<'a> {
                 next_outgoing_id: fields.needed(1, "next-outgoing-id")?,
                 incoming_window: fields.needed(2, "incoming-window")?,
             }),
-            code::ATTACH => Performative::Attach(Attach {
+            code::ATTACH => Performative::Attach(Box::new(Attach {
                 name: fields.0[0].text().map(|_| fields.0[0]).ok_or(Malformed::Field("name"))?,
                 handle: fields.needed(1, "handle")?,
                 receiver: fields.0[2].bool().ok_or(Malformed::Field("role"))?,
@@ -187,7 +187,7 @@ impl<'a> Performative<'a> {
                 initial_delivery_count: fields.number(9, "initial-delivery-count")?,
                 desired_capabilities: fields.0[12],
                 properties: fields.0[13],
-            }),
+            })),
             code::FLOW => Performative::Flow(Flow {
                 next_incoming_id: fields.number(0, "next-incoming-id")?,
                 incoming_window: fields.needed(1, "incoming-window")?,

@@ -267,7 +267,7 @@ mod tests {
     use super::*;
 
     fn texts(count: usize, size: usize) -> Vec<String> {
-        (0..count).map(|number| format!("{number:>size$}")).collect()
+        (0..count).map(|number| format!("{number}{}", "x".repeat(size))).collect()
     }
 
     /// Appends blocks of so many events each; gives the place of the event to come.
