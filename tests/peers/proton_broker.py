@@ -1,8 +1,9 @@
 """Queues in memory by Qpid Proton: python proton_broker.py PORT
 
-An address is a queue, made when somebody names it. What a receiver gives back goes to the front again.
+An address is a queue, made when somebody names it. What a receiver gives back goes to its old place again.
 """
 
+import bisect
 import collections
 import sys
 
@@ -13,8 +14,14 @@ from proton.reactor import Container
 
 class Queue:
     def __init__(self):
-        self.messages = collections.deque()
+        # In order, each with its number.
+        self.messages = []
+        self.count = 0
         self.receivers = []
+
+    def put(self, message):
+        self.count += 1
+        self.messages.append((self.count, message))
 
     def dispatch(self):
         while self.messages:
@@ -22,9 +29,9 @@ class Queue:
             if not ready:
                 return
             link = ready[0]
-            message = self.messages.popleft()
-            delivery = link.send(message)
-            link.unshown[delivery.tag] = message
+            numbered = self.messages.pop(0)
+            delivery = link.send(numbered[1])
+            link.unshown[delivery.tag] = numbered
             # The one that was served last waits longest.
             self.receivers.remove(link)
             self.receivers.append(link)
@@ -55,19 +62,20 @@ class Broker(MessagingHandler):
 
     def on_message(self, event):
         queue = self.queues[event.link.target.address]
-        queue.messages.append(event.message)
+        queue.put(event.message)
         queue.dispatch()
 
     def on_settled(self, event):
         link = event.link
-        message = link.unshown.pop(event.delivery.tag, None) if link.is_sender else None
-        if message is not None and event.delivery.remote_state in (Delivery.RELEASED, Delivery.MODIFIED):
-            self.give_back(link, [message])
+        numbered = link.unshown.pop(event.delivery.tag, None) if link.is_sender else None
+        if numbered is not None and event.delivery.remote_state in (Delivery.RELEASED, Delivery.MODIFIED):
+            self.give_back(link, [numbered])
         event.delivery.settle()
 
     def give_back(self, link, messages):
         queue = self.queues[link.source.address]
-        queue.messages.extendleft(reversed(messages))
+        for numbered in messages:
+            bisect.insort(queue.messages, numbered, key=lambda one: one[0])
         queue.dispatch()
 
     def gone(self, link):

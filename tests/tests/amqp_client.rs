@@ -56,7 +56,7 @@ fn a_topic_is_another_queue_than_that_of_the_url() {
     let url = proton.url("one");
     tracemq.cmd(["pub", &url, "two", "to two"]).finish().expect(0);
     tracemq.cmd(["pub", &url, "to one"]).finish().expect(0);
-    let both = tracemq.cmd(["sub", &url, "one", "two", "-C", "2", "--format", "{{topic}} {{payload}}\n"]);
+    let both = tracemq.cmd(["sub", &url, "one", "two", "-C", "2", "--format", "{{topic}} {{payload}}"]);
     let both: BTreeSet<String> = both.finish().expect(0).lines().into_iter().collect();
     assert_eq!(both, BTreeSet::from(["one to one".to_owned(), "two to two".to_owned()]));
     let none = format!("amqp://127.0.0.1:{}", proton.port());
@@ -101,7 +101,7 @@ fn a_message_is_accepted_when_it_was_shown_and_not_before() {
     tracemq.cmd(["pub", &url, "--lines"]).stdin(lines.as_str()).limit(LONG).finish().expect(0);
     // Nobody reads its output: when the pipe is full, nothing more is shown.
     let mut stuck = tracemq.cmd(["sub", &url, "--format", "raw"]).leave_stdout().start();
-    stuck.wait_stderr("subscribed to");
+    stuck.wait_stderr("subscribed");
     std::thread::sleep(Duration::from_millis(500));
     stuck.signal(libc::SIGKILL);
     stuck.read_stdout();
@@ -147,7 +147,8 @@ fn a_reader_goes_on_when_the_broker_comes_back() {
     let tracemq = Tracemq::new();
     let broker = ProtonBroker::new();
     let (port, url) = (broker.port(), broker.url("again"));
-    let sub = tracemq.subscribed(tracemq.cmd(["sub", &url, "-C", "2", "--format", "raw"]).limit(LONG));
+    let sub = tracemq.cmd(["sub", &url, "-C", "2", "--format", "raw"]).limit(LONG).start();
+    sub.wait_stderr("subscribed");
     tracemq.cmd(["pub", &url, "before"]).finish().expect(0);
     sub.wait_stdout("before");
     drop(broker);
@@ -156,7 +157,8 @@ fn a_reader_goes_on_when_the_broker_comes_back() {
     tracemq.cmd(["pub", &broker.url("again"), "after"]).finish().expect(0);
     assert_eq!(sub.wait().expect(0).lines(), ["before", "after"]);
 
-    let sub = tracemq.subscribed(tracemq.cmd(["sub", &url, "--no-reconnect"]));
+    let sub = tracemq.cmd(["sub", &url, "--no-reconnect"]).start();
+    sub.wait_stderr("subscribed");
     drop(broker);
     sub.wait().expect_failure(1, &["queue"]);
 }

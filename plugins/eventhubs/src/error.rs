@@ -78,6 +78,21 @@ impl Condition {
         )
     }
 
+    /// Whether it is about what was asked for, so that another connection would do no better.
+    fn is_final(&self) -> bool {
+        matches!(
+            self.name.as_str(),
+            "amqp:not-found"
+                | "amqp:not-allowed"
+                | "amqp:not-implemented"
+                | "amqp:invalid-field"
+                | "amqp:precondition-failed"
+                | "amqp:resource-locked"
+                | "amqp:unauthorized-access"
+                | "amqp:connection:redirect"
+        )
+    }
+
     /// `subject` is what was refused: `the hub "h"`.
     pub fn error(&self, subject: &str) -> Error {
         let text = if self.text.is_empty() { String::new() } else { format!(": {}", self.text) };
@@ -156,11 +171,9 @@ impl Broken {
     pub fn error(&self, subject: &str) -> Error {
         match self {
             Broken::Link(condition) => condition.error(subject),
-            // Whatever the reason, a new connection may do better; but not when we are not wanted.
-            Broken::Beneath(condition) => {
-                let error = condition.error(subject);
-                if error.kind() == ErrorKind::AUTH { error } else { error.temporary() }
-            }
+            // RabbitMQ ends the session over a queue that it does not know.
+            Broken::Beneath(condition) if condition.is_final() => condition.error(subject),
+            Broken::Beneath(condition) => condition.error(subject).temporary(),
             Broken::Lost(why) => Error::new(ErrorKind::CLOSED, format!("{subject}: {why}")).temporary(),
         }
     }

@@ -189,10 +189,18 @@ impl Opened {
         self.is_open() && !self.tokens.as_ref().is_some_and(Tokens::is_due)
     }
 
-    /// Says goodbye, but does not wait for ever for an answer.
+    /// Says goodbye, but does not wait for ever for an answer. The session ends first: a close of the connection overtakes what
+    /// the links have still to say, such as what was accepted.
     pub(super) async fn close(mut self) {
-        if timeout(GOODBYE, self.connection.close()).await.is_err() {
-            log::debug!("the server does not answer the close");
+        let goodbye = async {
+            // A session that has ended already has nothing left to say.
+            let _ = self.data.end().await;
+            self.connection.close().await
+        };
+        match timeout(GOODBYE, goodbye).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::debug!("the connection was not closed well: {error}"),
+            Err(_) => log::debug!("the server does not answer the close"),
         }
     }
 }

@@ -45,13 +45,14 @@ impl Output {
         Output { sender, handed: Arc::default() }
     }
 
-    /// Hands a batch over; how many messages that makes for the whole subscription.
+    /// Hands a batch over; how many messages of the whole subscription came before it.
     fn send(&self, permit: Permit, batch: Batch) -> u64 {
         // Locked while it is sent, so that the count is that of the queue's order.
         let mut handed = self.handed.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *handed;
         *handed += batch.len() as u64;
         permit.send(batch);
-        *handed
+        before
     }
 }
 
@@ -90,8 +91,8 @@ pub(super) struct Ended {
     pub(super) result: Result<(), Broken>,
 }
 
-/// Deliveries that the host has not dealt with, with the count at which it has.
-type Unshown = VecDeque<(u64, Vec<DeliveryInfo>)>;
+/// Deliveries that the host has not dealt with, each with its place in the order of the whole subscription.
+type Unshown = VecDeque<(u64, DeliveryInfo)>;
 
 impl Reader {
     pub(super) async fn run(mut self) -> Ended {
@@ -141,7 +142,7 @@ impl Reader {
         let mut infos = Vec::new();
         let mut bytes = self.add(first, &mut batch, &mut infos);
         let mut failed = None;
-        while batch.len() < MAX_BATCH && bytes < BATCH_BYTES {
+        while batch.len() < MAX_BATCH && bytes < BATCH_BYTES && self.window.has_credit() {
             match now(self.receiver.recv::<Body<Value>>()).await {
                 None => break,
                 Some(next) => match self.readable(next).await {
@@ -154,14 +155,14 @@ impl Reader {
                 },
             }
         }
-        let end = self.output.send(permit, batch.finish());
+        let before = self.output.send(permit, batch.finish());
         if let Some(broken) = failed {
             return Err(broken);
         }
         match self.settling {
             Settling::AtOnce => self.receiver.accept_all(infos).await.map_err(|_| lost())?,
             Settling::WhenShown(_) => {
-                unshown.push_back((end, infos));
+                unshown.extend((before..).zip(infos));
                 self.settle(unshown).await?;
             }
         }
@@ -197,23 +198,25 @@ impl Reader {
     /// Accepts what the host has dealt with.
     async fn settle(&mut self, unshown: &mut Unshown) -> Result<(), Broken> {
         let consumed = self.output.sender.consumed();
-        while let Some((end, _)) = unshown.front()
-            && *end <= consumed
-            && let Some((_, infos)) = unshown.pop_front()
-        {
-            self.receiver.accept_all(infos).await.map_err(|_| lost())?;
+        let shown = unshown.partition_point(|(place, _)| *place < consumed);
+        if shown == 0 {
+            return Ok(());
         }
-        Ok(())
+        let infos = unshown.drain(..shown).map(|(_, info)| info);
+        self.receiver.accept_all(infos).await.map_err(|_| lost())
     }
 
     /// Drains the link and closes it.
     async fn leave(mut self, mut unshown: Unshown) {
         let drain = async {
             self.settle(&mut unshown).await?;
-            let back = unshown.into_iter().flat_map(|(_, infos)| infos);
+            let back = unshown.into_iter().map(|(_, info)| info);
             self.receiver.release_all(back).await.map_err(|_| lost())?;
             self.receiver.drain().await.map_err(|_| lost())?;
             while let Ok(received) = timeout(QUIET, self.receiver.recv::<Body<Value>>()).await {
+                if matches!(received, Err(RecvError::TransferLimitExceeded)) {
+                    continue;
+                }
                 if let Some(event) = self.readable(received).await? {
                     self.receiver.release(event).await.map_err(|_| lost())?;
                 }
