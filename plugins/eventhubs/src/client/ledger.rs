@@ -42,7 +42,7 @@ pub(super) struct Item {
     /// The messages of the job that it holds.
     messages: Range<usize>,
     pub(super) place: Arc<Place>,
-    pub(super) sendable: Sendable<Body<Value>>,
+    pub(super) sendable: Box<Sendable<Body<Value>>>,
     pub(super) size: usize,
     tries: u32,
 }
@@ -52,7 +52,7 @@ impl Item {
         job: u64,
         messages: Range<usize>,
         place: Arc<Place>,
-        sendable: Sendable<Body<Value>>,
+        sendable: Box<Sendable<Body<Value>>>,
         size: usize,
     ) -> Item {
         Item { job, messages, place, sendable, size, tries: 0 }

@@ -107,7 +107,10 @@ impl Publisher {
                 batch.get(run.start).map(|message| message.topic_text().into_owned()).unwrap_or_default();
             match Place::new(&self.dial.settings, &topic, &options) {
                 Ok(place) => self.take_run(job, &batch, run, &options, &Arc::new(place)).await?,
-                Err(error) => return Ok(self.ledger.fail(job, error)),
+                Err(error) => {
+                    self.ledger.fail(job, error);
+                    break;
+                }
             }
         }
         Ok(())
@@ -241,7 +244,7 @@ impl Publisher {
         let Some((_, sender)) = lanes.iter_mut().find(|(address, _)| *address == item.place.address) else {
             return Ok(Err(LinkStateError::IllegalState.into()));
         };
-        let mut sending = pin!(sender.send_batchable_ref(&item.sendable));
+        let mut sending = pin!(sender.send_batchable_ref(&*item.sendable));
         let mut patience = pin!(sleep(STANDSTILL));
         let mut told = false;
         loop {

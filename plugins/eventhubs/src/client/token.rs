@@ -40,7 +40,7 @@ impl Tokens {
         if self.resources.contains(&resource) {
             return Ok(());
         }
-        self.put(&[resource.clone()]).await?;
+        self.put(std::slice::from_ref(&resource)).await?;
         self.resources.push(resource);
         Ok(())
     }
