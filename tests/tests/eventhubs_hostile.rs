@@ -94,17 +94,22 @@ fn logged_in(port: u16) -> TcpStream {
 }
 
 /// Reads until these bytes came. Panics with what came when they do not.
-fn expect(stream: &mut TcpStream, wanted: &str) -> Vec<u8> {
+fn expect(stream: &mut TcpStream, wanted: &str) {
+    expect_all(stream, &[wanted]);
+}
+
+/// Likewise all of these, in any order.
+fn expect_all(stream: &mut TcpStream, wanted: &[&str]) {
     let mut got = Vec::new();
     let mut buffer = [0; 4096];
-    while !got.windows(wanted.len()).any(|window| window == wanted.as_bytes()) {
+    let has = |got: &[u8], part: &str| got.windows(part.len()).any(|window| window == part.as_bytes());
+    while !wanted.iter().all(|part| has(&got, part)) {
         match stream.read(&mut buffer) {
             Ok(0) => panic!("it ended before {wanted:?}: {:?}", String::from_utf8_lossy(&got)),
             Ok(count) => got.extend_from_slice(&buffer[..count]),
             Err(error) => panic!("{error} before {wanted:?}: {:?}", String::from_utf8_lossy(&got)),
         }
     }
-    got
 }
 
 /// Reads to the end of the connection.
@@ -355,8 +360,7 @@ fn a_link_ends_with_its_token_unless_that_is_renewed() {
     ] {
         let mut stream = with_tokens(served.port);
         stream.write_all(&[put_token(0, &token), attach(0, 2, "h")].concat()).expect("the server reads");
-        expect(&mut stream, told);
-        expect(&mut stream, "amqp:unauthorized-access");
+        expect_all(&mut stream, &[told, "amqp:unauthorized-access"]);
     }
     let start = |renewal: Option<i64>| {
         let mut stream = with_tokens(served.port);

@@ -5,13 +5,12 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tracemq_plugin_api::net::{NetError, ServerTlsOptions, User, Users};
+use tracemq_plugin_api::net::{NetError, ServerTlsOptions, User, Users, split_host_port};
 use tracemq_plugin_api::prelude::{Error, Result, Span};
 use tracemq_plugin_api::{schemars, serde};
 
 use super::partition::Retention;
 use crate::address::DEFAULT_GROUP;
-use crate::endpoint::{Dialect, Endpoint};
 
 /// The hub of a server that is given none.
 const DEFAULT_HUB: &str = "events";
@@ -179,26 +178,26 @@ impl ServeOptions {
         let default = if self.is_tls() { 5671 } else { 5672 };
         let local = format!("127.0.0.1:{default}");
         let Some(url) = url else { return Ok(self.bind.clone().unwrap_or(local)) };
-        let endpoint = Endpoint::parse(url)?;
-        if endpoint.entity.is_some() {
-            return Err(Error::config("the target's URL names a hub: hubs to be served are given by --hub"));
+        let wrong = |why: &str| Error::config(format!("the target's URL {why}"));
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("has no scheme"))?;
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if !path.is_empty() {
+            return Err(wrong("names a hub: hubs to be served are given by --hub"));
         }
-        if endpoint.dialect == Dialect::Queues && endpoint.tls != self.is_tls() {
-            let text = if endpoint.tls {
-                "amqps:// needs --tls-cert and --tls-key"
-            } else {
-                "with --tls-cert it is amqps://"
-            };
-            return Err(Error::config(text));
+        match (scheme.to_ascii_lowercase().as_str(), self.is_tls()) {
+            ("amqps", false) => return Err(wrong("asks for TLS, which needs --tls-cert and --tls-key")),
+            ("amqp", true) => return Err(wrong("asks for no TLS: with --tls-cert it is amqps://")),
+            _ => {}
         }
         if let Some(bind) = &self.bind {
             return Ok(bind.clone());
         }
-        if endpoint.host.is_empty() {
+        let (host, port) = split_host_port(authority).map_err(wrong)?;
+        if host.is_empty() {
             return Ok(local);
         }
-        let host = if endpoint.host.contains(':') { format!("[{}]", endpoint.host) } else { endpoint.host };
-        Ok(format!("{host}:{}", endpoint.port.unwrap_or(default)))
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        Ok(format!("{host}:{}", port.filter(|port| !port.is_empty()).unwrap_or(&default.to_string())))
     }
 
     pub(super) fn hubs(&self) -> Result<Vec<HubSpec>> {
@@ -302,6 +301,7 @@ mod tests {
         let none = serde_json::json!({});
         assert_eq!(at(none.clone(), None).expect("an address"), "127.0.0.1:5672");
         assert_eq!(at(serde_json::json!({"tls_cert": "c"}), None).expect("an address"), "127.0.0.1:5671");
+        assert_eq!(at(none.clone(), Some("sb://127.0.0.1:0")).expect("an address"), "127.0.0.1:0");
         assert_eq!(at(none.clone(), Some("sb://[::1]:7")).expect("an address"), "[::1]:7");
         assert_eq!(at(none.clone(), Some("sb://0.0.0.0")).expect("an address"), "0.0.0.0:5672");
         assert_eq!(at(serde_json::json!({"bind": "a:1"}), Some("sb://b:2")).expect("an address"), "a:1");
