@@ -1,6 +1,6 @@
 //! CoAP servers for tests of the client: those of aiocoap and libcoap, and one that answers what it is told to.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -27,8 +27,17 @@ impl CoapServer {
 
     /// libcoap's example server, which has `/time`, `/async`, `/example_data` and whatever is put.
     pub fn libcoap(arguments: &[&str]) -> CoapServer {
+        CoapServer::libcoap_with(&[&["-A", "127.0.0.1"], arguments].concat())
+    }
+
+    /// The same, on all addresses and in a group on the loopback interface.
+    pub fn libcoap_of_group(group: Ipv4Addr) -> CoapServer {
+        CoapServer::libcoap_with(&["-g", &group.to_string(), "-G", "lo"])
+    }
+
+    fn libcoap_with(arguments: &[&str]) -> CoapServer {
         let port = free_port();
-        let command = Cmd::peer("coap-server-notls").args(["-A", "127.0.0.1", "-d", "100", "-p"]);
+        let command = Cmd::peer("coap-server-notls").args(["-d", "100", "-p"]);
         let run = command.arg(port.to_string()).args(arguments).start();
         let server = CoapServer { run, port };
         server.wait();
@@ -72,9 +81,21 @@ pub struct ScriptedCoap {
 }
 
 impl ScriptedCoap {
-    pub fn start(mut script: Box<Script>) -> ScriptedCoap {
+    pub fn start(script: Box<Script>) -> ScriptedCoap {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
         let address = socket.local_addr().expect("a bound socket");
+        ScriptedCoap::run(socket, address, script)
+    }
+
+    /// One that hears what is sent to a group on the loopback interface.
+    pub fn of_group(group: Ipv4Addr, script: Box<Script>) -> ScriptedCoap {
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a free port");
+        socket.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST).expect("the loopback interface has multicast");
+        let port = socket.local_addr().expect("a bound socket").port();
+        ScriptedCoap::run(socket, (group, port).into(), script)
+    }
+
+    fn run(socket: UdpSocket, address: SocketAddr, mut script: Box<Script>) -> ScriptedCoap {
         let (told, seen) = channel();
         std::thread::spawn(move || {
             let mut buffer = vec![0; 65_536];

@@ -15,6 +15,10 @@ use crate::target::Transport;
 
 /// The largest response that is put together unless said otherwise.
 const MAX_BODY_SIZE: u32 = 16 << 20;
+/// Doubled twenty times it can still be counted with.
+const LONGEST_ACK_TIMEOUT: Duration = Duration::from_secs(3600);
+/// As good as for ever.
+const LONGEST_ANSWER_TIMEOUT: Duration = Duration::from_secs(365 * 86_400);
 /// What RFC 7252 section 4.8 has.
 const MAX_RETRANSMIT: u8 = 4;
 
@@ -50,7 +54,7 @@ pub struct ConnectOptions {
     pub in_flight: u16,
 
     /// Size of blocks for what does not fit into one message: 16, 32, 64, 128, 256, 512 or 1024. When given, the server is asked for it from the start; else blocks are 1024 bytes, and the server chooses those of its answers
-    #[schemars(title = "Block size", extend(
+    #[schemars(title = "Block size", range(min = 16, max = 1024), extend(
         "x-group" = "blocks", "x-order" = 40, "x-title-fr" = "Taille des blocs",
         "x-help-fr" = "Taille des blocs pour ce qui ne tient pas dans un message : 16, 32, 64, 128, 256, 512 ou 1024. Si elle est donnée, elle est demandée au serveur d'emblée ; sinon les blocs font 1024 octets et le serveur choisit ceux de ses réponses"
     ))]
@@ -102,8 +106,9 @@ impl ConnectOptions {
     /// A value that can't be, or an option that the transport has no place for.
     pub fn check(&self, transport: Transport) -> Result<()> {
         self.preferences()?;
-        if self.ack_timeout.duration().is_zero() {
-            return Err(Error::config("--ack-timeout: it must not be 0"));
+        let ack_timeout = self.ack_timeout.duration();
+        if ack_timeout.is_zero() || ack_timeout > LONGEST_ACK_TIMEOUT {
+            return Err(Error::config("--ack-timeout: it is more than 0 and at most 1h"));
         }
         let defaults = ConnectOptions::default();
         let datagrams = [
@@ -151,7 +156,8 @@ impl ConnectOptions {
 
     /// `None`: for ever.
     pub fn answer_timeout(&self) -> Option<Duration> {
-        Some(self.answer_timeout.duration()).filter(|timeout| !timeout.is_zero())
+        let timeout = self.answer_timeout.duration();
+        (!timeout.is_zero() && timeout < LONGEST_ANSWER_TIMEOUT).then_some(timeout)
     }
 }
 
@@ -169,6 +175,7 @@ mod tests {
             (serde_json::json!({"block_size": 100}), Transport::Udp, "--block-size"),
             (serde_json::json!({"block_size": 2048}), Transport::Tcp, "--block-size"),
             (serde_json::json!({"ack_timeout": "0"}), Transport::Udp, "--ack-timeout"),
+            (serde_json::json!({"ack_timeout": "2h"}), Transport::Udp, "--ack-timeout"),
             (serde_json::json!({"max_retransmit": 1}), Transport::Tls, "--max-retransmit"),
             (serde_json::json!({"interface": "eth0"}), Transport::Dtls, "--interface"),
         ] {

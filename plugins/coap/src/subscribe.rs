@@ -53,9 +53,6 @@ impl SubscribeOptions {
     }
 
     fn request(&self, target: &Target, topic: &str) -> Result<Packet> {
-        if topic.contains(['+', '*']) && !topic.contains('?') {
-            log::info!("{topic}: CoAP knows no wildcards, this is the name of a resource");
-        }
         let mut packet = Packet::new();
         packet.header.code = Method::Get.class();
         target.add_resource(&mut packet, topic)?;

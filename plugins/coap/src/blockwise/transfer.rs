@@ -132,7 +132,7 @@ impl Transfer {
             body: Bytes::new(),
             preferences,
             phase: Phase::Sending { offset: 0, exponent, blocks: false },
-            request_blocks: 0,
+            request_blocks: 1,
             response_blocks: 0,
             restarts: 0,
             echoed: false,
@@ -285,8 +285,8 @@ impl Transfer {
             return Step::Failed(Problem::ResponseTooLong);
         };
         let mut request = self.request.clone();
-        // A payload of the request is not repeated (RFC 7959 section 2.7), except where it says what is asked for.
-        if request.header.code == message::Method::Fetch.class() {
+        // A payload of the request is not repeated (RFC 7959 section 3.3), except where it says what is asked for, and fits.
+        if self.request_blocks == 1 && request.header.code == message::Method::Fetch.class() {
             request.payload = self.body.to_vec();
         }
         Block { number, more: false, exponent: *exponent }.put(&mut request, CoapOption::Block2);

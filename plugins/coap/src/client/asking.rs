@@ -75,6 +75,11 @@ impl Asks {
             log::info!("{peer}: {error}");
             return;
         }
+        self.refused(id, error);
+    }
+
+    /// It could not be sent.
+    pub(super) fn refused(&mut self, id: u64, error: Error) {
         if let Some(ask) = self.asks.remove(&id) {
             ask.fail(error);
         }

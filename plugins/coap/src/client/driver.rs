@@ -50,7 +50,7 @@ pub(super) struct Driver {
     pub(super) events: tracemq_plugin_api::sdk::Events,
     pub(super) reconnect: bool,
     pub(super) observations: Observations,
-    preferences: Preferences,
+    pub(super) preferences: Preferences,
     in_flight: usize,
     works: FastMap<Handle, Work>,
     calls: Calls,
@@ -310,7 +310,7 @@ impl Driver {
         self.asks.begin(id, packet.clone(), Sink::Group { stream, topic });
         let manner = Manner { confirmable: false, stay: true, any_peer: true };
         if self.submit(Job::Ask(id), self.link.peer(), &mut packet, manner).is_err() {
-            self.asks.fail_all(&busy());
+            self.asks.refused(id, busy());
         }
     }
 

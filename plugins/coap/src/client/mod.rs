@@ -1,10 +1,11 @@
 //! The client: a task that owns the link, and a handle that talks to it.
 //!
-//! `udp` is the socket with the message layer, `link` what all transports have in common, `calls` keeps track of what is
-//! published, `asking` of requests, `observing` of subscriptions, `stream` hands their messages over, `driver` puts
-//! them together. `reply` makes messages,
-//! outcomes and failures of responses, and `order` tells new notifications from old ones.
+//! `udp` is the socket with the message layer, `address` finds out whose, `link` what all transports have in common, `calls`
+//! keeps track of what is published, `asking` of requests, `observing` of subscriptions, `stream` hands their messages over,
+//! `driver` puts them together. `reply` makes messages, outcomes and failures of responses, and `order` tells new
+//! notifications from old ones.
 
+mod address;
 mod asking;
 mod calls;
 mod driver;

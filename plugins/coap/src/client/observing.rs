@@ -116,6 +116,10 @@ impl Driver {
         let Some(observation) = self.observations.observations.get_mut(&id) else { return };
         observation.due = None;
         let mut packet = observation.request.clone();
+        if self.preferences.early {
+            let exponent = self.preferences.exponent;
+            Block { number: 0, more: false, exponent }.put(&mut packet, CoapOption::Block2);
+        }
         let manner = Manner { confirmable: observation.confirmable, stay: true, any_peer: false };
         let peer = self.link.peer();
         match self.submit(Job::Observe(id), peer, &mut packet, manner) {

@@ -14,6 +14,7 @@ use tokio::net::{UdpSocket, lookup_host};
 use tokio::time::{Sleep, sleep_until};
 use tracemq_plugin_api::prelude::*;
 
+use super::address::choose;
 use crate::config::ConnectOptions;
 use crate::endpoint::{Endpoint, Limits, Transmit};
 use crate::target::Target;
@@ -142,14 +143,17 @@ async fn lookup(target: &Target, options: &ConnectOptions) -> Result<SocketAddr>
         Some((host, zone)) => (host, Some(scope(zone).map_err(|error| failed(reason(&error)))?)),
         None => (target.host.as_str(), None),
     };
-    let found = tokio::time::timeout(limit, lookup_host((host, target.port)))
+    let found: Vec<SocketAddr> = tokio::time::timeout(limit, lookup_host((host, target.port)))
         .await
         .map_err(|_| failed("no answer in time".to_owned()).hint("give it more with --connect-timeout"))?
         .map_err(|error| failed(reason(&error)))?
-        .next();
-    let mut peer = found.ok_or_else(|| failed("the name has no address".to_owned()))?;
+        .collect();
+    let mut peer = choose(&found).await.ok_or_else(|| failed("the name has no address".to_owned()))?;
     if let (SocketAddr::V6(peer), Some(zone)) = (&mut peer, zone) {
         peer.set_scope_id(zone);
+    }
+    if !peer.ip().is_multicast() && options.interface.is_some() {
+        return Err(Error::config(format!("--interface is for groups, and {peer} is not one")));
     }
     Ok(peer)
 }
