@@ -42,6 +42,10 @@ impl ProtonBroker {
     }
 }
 
+/// What [`ScriptedAmqp`] answers to the transfers of a client, one after the other: encoded delivery states. After the last it
+/// accepts.
+pub type States = Arc<Vec<Vec<u8>>>;
+
 /// What [`ScriptedAmqp`] does once a client reads from it.
 pub type Script = Arc<dyn Fn(&mut TcpStream, ReadingLink) + Send + Sync>;
 
@@ -64,6 +68,15 @@ pub struct ScriptedAmqp {
 impl ScriptedAmqp {
     /// `script` runs when a receiver has been attached, and given credit.
     pub fn start(script: Script) -> ScriptedAmqp {
+        ScriptedAmqp::with(script, States::default())
+    }
+
+    /// Takes what a client sends, and answers so.
+    pub fn answering(states: Vec<Vec<u8>>) -> ScriptedAmqp {
+        ScriptedAmqp::with(Arc::new(|_, _| {}), States::new(states))
+    }
+
+    fn with(script: Script, states: States) -> ScriptedAmqp {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("a bound socket").port();
         let (ended, links) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
@@ -73,9 +86,9 @@ impl ScriptedAmqp {
                 if stop.load(Ordering::Relaxed) {
                     return;
                 }
-                let (script, count) = (script.clone(), count.clone());
+                let (script, states, count) = (script.clone(), states.clone(), count.clone());
                 // A client that leaves is the end of its thread.
-                std::thread::spawn(move || drop(serve(client, &script, &count)));
+                std::thread::spawn(move || drop(serve(client, &script, &states, &count)));
             }
         });
         ScriptedAmqp { port, ended, links }
@@ -149,7 +162,18 @@ fn frame(channel: u8, code: u8, values: &[&[u8]], payload: &[u8]) -> Vec<u8> {
     [&size.to_be_bytes()[..], &[2, 0, 0, channel], &body].concat()
 }
 
-fn serve(mut client: TcpStream, script: &Script, links: &AtomicUsize) -> std::io::Result<()> {
+/// A delivery that is rejected, with condition and text.
+pub fn rejected(condition: &str, text: &str) -> Vec<u8> {
+    let error = [&[0x00, 0x53, 0x1d][..], &list(&[&symbol(condition), &string(text)])].concat();
+    [&[0x00, 0x53, 0x25][..], &list(&[&error])].concat()
+}
+
+fn serve(
+    mut client: TcpStream,
+    script: &Script,
+    states: &States,
+    links: &AtomicUsize,
+) -> std::io::Result<()> {
     let mut header = [0; 8];
     client.read_exact(&mut header)?;
     // SASL: its header, the one mechanism, and yes to whatever comes.
@@ -160,6 +184,7 @@ fn serve(mut client: TcpStream, script: &Script, links: &AtomicUsize) -> std::io
     client.read_exact(&mut header)?;
     client.write_all(b"AMQP\x00\x01\x00\x00")?;
     let mut reading = None;
+    let mut taken: u8 = 0;
     loop {
         let (channel, body) = read_frame(&mut client)?;
         match body.get(2) {
@@ -186,6 +211,19 @@ fn serve(mut client: TcpStream, script: &Script, links: &AtomicUsize) -> std::io
                 ];
                 client.write_all(&frame(channel, 0x12, &values, &[]))?;
                 reading = reads.then_some(ReadingLink { channel, handle });
+                if !reads {
+                    let window = [&[0x43][..], &[0x70, 0, 0, 8, 0], &[0x43], &[0x70, 0, 0, 8, 0]];
+                    let credit = [&[0x52, handle][..], &[0x43], &[0x52, 200]];
+                    let values: Vec<&[u8]> = window.into_iter().chain(credit).collect();
+                    client.write_all(&frame(channel, 0x13, &values, &[]))?;
+                }
+            }
+            Some(0x14) => {
+                let state =
+                    states.get(usize::from(taken)).cloned().unwrap_or_else(|| vec![0x00, 0x53, 0x24, 0x45]);
+                let values: [&[u8]; 5] = [&[0x41], &[0x52, taken], &[0x40], &[0x41], &state];
+                client.write_all(&frame(channel, 0x15, &values, &[]))?;
+                taken += 1;
             }
             // Flow: there is credit now.
             Some(0x13) if reading.is_some() => {
