@@ -40,7 +40,10 @@ impl Tokens {
         if self.resources.contains(&resource) {
             return Ok(());
         }
+        let before = self.due;
         self.put(std::slice::from_ref(&resource)).await?;
+        // All are renewed together, when the first one has to be.
+        self.due = before.into_iter().chain(self.due).min();
         self.resources.push(resource);
         Ok(())
     }
@@ -72,6 +75,7 @@ impl Tokens {
     }
 
     async fn put(&mut self, resources: &[String]) -> Result<()> {
+        let (begun, left) = (Instant::now(), self.left());
         let questions =
             resources.iter().map(|resource| self.question(resource)).collect::<Result<Vec<_>>>()?;
         let answers = self.node.ask(questions).await?;
@@ -88,10 +92,17 @@ impl Tokens {
             }
         }
         self.due = match self.credential {
-            Credential::Key { .. } => Some(Instant::now() + self.lifetime - (self.lifetime / 4).min(SOONEST)),
+            Credential::Key { .. } => Some(begun + left.saturating_sub((self.lifetime / 4).min(SOONEST))),
             Credential::Signature(_) => None,
         };
         Ok(())
+    }
+
+    /// How long a token that is signed now is good for: it ends with a whole second.
+    fn left(&self) -> Duration {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Duration::from_secs(self.lifetime.as_secs())
+            .saturating_sub(Duration::from_nanos(now.subsec_nanos().into()))
     }
 
     fn question(&self, resource: &str) -> Result<Question> {
