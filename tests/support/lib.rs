@@ -5,6 +5,7 @@
 
 pub mod amqp;
 mod certificates;
+mod coap;
 mod coap_server;
 mod cutting_proxy;
 mod eventhubs;
@@ -29,6 +30,7 @@ mod wait;
 mod websocket;
 
 pub use certificates::{Certificates, Identity};
+pub use coap::{CoapMessage, CoapSocket, coap_client, coap_port};
 pub use coap_server::{CoapServer, ScriptedCoap, coap_answer};
 pub use cutting_proxy::CuttingProxy;
 pub use eventhubs::{KEY, LocalHubs};

@@ -1,7 +1,7 @@
 //! Where a server listens: `ADDR:PORT`, resolved and bound, with a remedy for each of the usual failures.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 
 use super::error::{NetError, NetErrorKind};
 
@@ -11,6 +11,29 @@ use super::error::{NetError, NetErrorKind};
 /// # Errors
 /// [`NetErrorKind::Config`] for a text that is no address, [`NetErrorKind::Connect`] for one that can't be listened on.
 pub fn listen(text: &str) -> Result<TcpListener, NetError> {
+    let addresses = resolved(text)?;
+    let bound = TcpListener::bind(&addresses[..]).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map_err(|error| refused(addresses[0], error))
+}
+
+/// The same for datagrams: the socket is non-blocking, for tokio's `UdpSocket::from_std`.
+///
+/// # Errors
+/// As [`listen`].
+pub fn listen_datagrams(text: &str) -> Result<UdpSocket, NetError> {
+    let addresses = resolved(text)?;
+    let bound = UdpSocket::bind(&addresses[..]).and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    });
+    bound.map_err(|error| refused(addresses[0], error))
+}
+
+/// At least one address.
+fn resolved(text: &str) -> Result<Vec<SocketAddr>, NetError> {
     let fault = |reason: &str| {
         NetError::config(format!(
             "cannot use \"{text}\" as a listening address: {reason}; write ADDR:PORT, for instance 127.0.0.1:0 (port 0 \
@@ -24,14 +47,10 @@ pub fn listen(text: &str) -> Result<TcpListener, NetError> {
         }
         Err(error) => return Err(fault(&error.to_string())),
     };
-    let Some(first) = addresses.first().copied() else {
+    if addresses.is_empty() {
         return Err(fault("the name stands for no address"));
-    };
-    let bound = TcpListener::bind(&addresses[..]).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    });
-    bound.map_err(|error| refused(first, error))
+    }
+    Ok(addresses)
 }
 
 /// Turns a failed bind into words: the three usual causes each have their own remedy.
@@ -56,6 +75,14 @@ fn refused(address: SocketAddr, error: io::Error) -> NetError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_is_said_of_datagrams() {
+        let taken = listen_datagrams("127.0.0.1:0").expect("a free port");
+        let address = taken.local_addr().expect("an address").to_string();
+        let error = listen_datagrams(&address).expect_err("in use").to_string();
+        assert!(error.contains(&address) && error.contains("already in use"), "{error}");
+    }
 
     #[test]
     fn what_cannot_be_listened_on_is_said_with_a_remedy() {

@@ -34,7 +34,7 @@ pub use buffered::{Buffered, Moved};
 pub use dial::Dialer;
 pub use error::{NetError, NetErrorKind};
 pub use explain::explain_io;
-pub use listen::listen;
+pub use listen::{listen, listen_datagrams};
 pub use options::{NetOptions, ProxyOptions, ServerTlsOptions, TimeoutOptions, TlsOptions};
 pub use stream::Stream;
 pub use tls::tls_acceptor;

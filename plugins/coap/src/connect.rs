@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use tracemq_plugin_api::prelude::*;
-use tracemq_plugin_api::sdk::{Call, NoOptions, NoServer, Wanted};
+use tracemq_plugin_api::sdk::{Call, Wanted};
+#[cfg(not(feature = "serve"))]
+use tracemq_plugin_api::sdk::{NoOptions, NoServer};
 
 use crate::client::Client;
 use crate::config::ConnectOptions;
@@ -17,14 +19,22 @@ pub struct Coap;
 
 impl Protocol for Coap {
     type Connect = ConnectOptions;
-    type Serve = NoOptions;
     type Connection = CoapConnection;
+    #[cfg(feature = "serve")]
+    type Serve = crate::serve::ServeOptions;
+    #[cfg(feature = "serve")]
+    type Server = crate::serve::CoapServer;
+    #[cfg(not(feature = "serve"))]
+    type Serve = NoOptions;
+    #[cfg(not(feature = "serve"))]
     type Server = NoServer;
 
     fn about() -> About {
+        let all = [Verb::Publish, Verb::Subscribe, Verb::Request, Verb::List, Verb::Serve];
+        let client = &all[..4];
         let about = About::new("coap", "CoAP", env!("CARGO_PKG_VERSION"))
             .about("CoAP: constrained devices over UDP, DTLS, TCP and TLS")
-            .verbs(&[Verb::Publish, Verb::Subscribe, Verb::Request, Verb::List])
+            .verbs(if cfg!(feature = "serve") { &all } else { client })
             .topics(Wanted::Required, Wanted::Optional)
             .capabilities(&["acknowledged", "path-is-topic"]);
         Target::schemes(about)
@@ -36,7 +46,16 @@ impl Protocol for Coap {
         Ok(CoapConnection { client, target })
     }
 
+    #[cfg(feature = "serve")]
+    async fn serve(options: Self::Serve, context: Context) -> Result<Self::Server> {
+        crate::serve::CoapServer::start(options, context).await
+    }
+
     fn check(call: &Call<'_, Coap>) -> Result<()> {
+        #[cfg(feature = "serve")]
+        if let Some(serve) = call.serve {
+            return serve.check(call.url);
+        }
         let Some(connect) = call.connect else { return Ok(()) };
         let target = Target::of_peer(url(call.url)?)?;
         connect.check(target.transport)?;

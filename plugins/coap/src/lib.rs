@@ -13,6 +13,8 @@ mod list;
 pub mod message;
 mod publish;
 mod request;
+#[cfg(feature = "serve")]
+mod serve;
 mod show;
 mod subscribe;
 mod target;

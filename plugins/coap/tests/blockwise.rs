@@ -245,13 +245,17 @@ fn gaps_lengths_and_floods_are_refused() {
     };
     assert_eq!(packet.payload, [7; 35]);
     assert_eq!(code(&bodies.receive(now, peer(1), block1(4, false, &full))), 0x8d, "it is too long");
-    // All bytes are in use: another peer waits until the others are forgotten.
-    for port in 1..=4 {
+    // All bytes are in use: what has only begun makes room, what has come further stays until it is forgotten.
+    for port in 1..=5 {
         assert_eq!(code(&bodies.receive(now, peer(port), block1(0, true, &full))), 0x5f);
     }
-    assert_eq!(code(&bodies.receive(now, peer(5), block1(0, true, &full))), 0x8d);
+    assert_eq!(code(&bodies.receive(now, peer(5), block1(1, false, &full))), 0, "it is whole");
+    for (port, number) in [(6, 0), (6, 1), (7, 0), (7, 1)] {
+        assert_eq!(code(&bodies.receive(now, peer(port), block1(number, true, &full))), 0x5f);
+    }
+    assert_eq!(code(&bodies.receive(now, peer(8), block1(0, true, &full))), 0x8d);
     let later = now + Duration::from_secs(300);
-    assert_eq!(code(&bodies.receive(later, peer(5), block1(0, true, &full))), 0x5f);
+    assert_eq!(code(&bodies.receive(later, peer(8), block1(0, true, &full))), 0x5f);
 }
 
 #[test]

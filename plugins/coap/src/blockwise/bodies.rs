@@ -165,6 +165,15 @@ impl Bodies {
             let oldest = of_peer.map(|(_, body)| body.touched).min();
             self.retain(|key, body| key.peer != peer || Some(body.touched) != oldest);
         }
+        // Of a flood of first blocks, the flood itself is driven out: what has come furthest stays.
+        while self.bodies.len() >= self.limits.count || self.bytes + length > self.limits.bytes {
+            let progress = |body: &Body| (body.bytes.len(), body.touched);
+            let Some(least) = self.bodies.values().map(progress).min() else { break };
+            if least.0 > length {
+                break;
+            }
+            self.retain(|_, body| progress(body) != least);
+        }
         self.bodies.len() < self.limits.count && self.bytes + length <= self.limits.bytes
     }
 

@@ -22,11 +22,11 @@ use tokio::runtime::{self, Handle, Runtime};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 use tracemq_plugin_api::net::{TlsAcceptor, Users, listen, tls_acceptor};
+use tracemq_plugin_api::sdk::Feed;
 
 use super::budget::Budget;
 use super::error::BrokerError;
 use super::event::{BrokerEvent, BrokerMessage, OutgoingMessage, Text};
-use super::feed::Feed;
 use super::filter;
 use super::front::Front;
 use super::hooks::House;

@@ -16,10 +16,10 @@ use rmqtt::types::{
 
 use tokio::time::{Instant, sleep};
 use tracemq_plugin_api::net::Users;
+use tracemq_plugin_api::sdk::Feed;
 
 use super::budget::Budget;
 use super::event::{BrokerEvent, BrokerMessage, Properties, Text};
-use super::feed::Feed;
 use super::filter;
 use super::links::Links;
 use super::options::DenyRule;

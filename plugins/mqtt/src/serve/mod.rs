@@ -6,7 +6,7 @@
 //! would live on.
 //!
 //! `server` is what the host sees. `front` takes in clients (TLS, WebSocket, limits), `links` says who is who, `hooks` decides and reports,
-//! `stores` keeps what is retained, `feed` and `budget` keep all of it bounded.
+//! `stores` keeps what is retained, the sdk's `Feed` and `budget` keep all of it bounded.
 
 mod broker;
 mod budget;
@@ -14,7 +14,6 @@ mod config;
 mod connect;
 mod error;
 mod event;
-mod feed;
 mod filter;
 mod front;
 mod hooks;
@@ -30,7 +29,7 @@ pub use broker::Broker;
 pub use config::ServeOptions;
 pub use error::BrokerError;
 pub use event::{BrokerEvent, BrokerMessage, OutgoingMessage, Properties, Text};
-pub use feed::{Batch, Feed};
 pub use links::Transport;
 pub use options::{BrokerOptions, DenyRule, Limits};
 pub use server::MqttServer;
+pub use tracemq_plugin_api::sdk::Feed;

@@ -6,14 +6,13 @@ use std::time::UNIX_EPOCH;
 use serde_json::json;
 use tokio::task::spawn_blocking;
 use tracemq_plugin_api::prelude::*;
-use tracemq_plugin_api::sdk::spawn;
+use tracemq_plugin_api::sdk::{Feed, spawn};
 use tracemq_plugin_api::serde_json;
 
 use super::broker::Broker;
 use super::config::ServeOptions;
 use super::error::BrokerError;
 use super::event::{BrokerEvent, BrokerMessage, OutgoingMessage, Properties, Text};
-use super::feed::Feed;
 use crate::publish::PublishOptions;
 use crate::wire::Version;
 

@@ -1,6 +1,7 @@
-//! The way out of the broker: bounded queues that never make the broker wait.
+//! A bounded queue that never makes its writers wait, for what a server shows of its clients.
 //!
-//! A reader that lags loses the oldest entries and is told how many; the broker neither blocks nor grows.
+//! [`queue`](super::queue) makes a plugin wait for the host. A server whose clients must not wait for that writes into this
+//! instead: a reader that lags loses the oldest entries and is told how many.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,7 +27,7 @@ struct State<T> {
 
 /// What [`Feed::next`] hands out: entries in order, and how many older ones were dropped just before them.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Batch<T> {
+pub struct Fed<T> {
     /// The entries, oldest first; never empty.
     pub items: Vec<T>,
     /// Entries that were dropped because the reader lagged, all of them older than `items`.
@@ -35,13 +36,13 @@ pub struct Batch<T> {
 
 impl<T> Feed<T> {
     /// A queue of at most `max_items` entries that weigh at most `max_bytes` together.
-    pub(super) fn new(max_items: usize, max_bytes: usize) -> Self {
+    pub fn new(max_items: usize, max_bytes: usize) -> Self {
         let state = State { items: VecDeque::new(), bytes: 0, lost: 0, closed: false };
         Self { state: Mutex::new(state), ready: Notify::new(), max_items, max_bytes }
     }
 
     /// Adds an entry that weighs `bytes`; makes room by dropping the oldest.
-    pub(super) fn push(&self, item: T, bytes: usize) {
+    pub fn push(&self, item: T, bytes: usize) {
         {
             let mut state = self.lock();
             state.items.push_back((item, bytes));
@@ -59,13 +60,13 @@ impl<T> Feed<T> {
     }
 
     /// No further entries will come; what is queued can still be read.
-    pub(super) fn close(&self) {
+    pub fn close(&self) {
         self.lock().closed = true;
         self.ready.notify_one();
     }
 
-    /// Waits for entries and takes at most `max` of them. `None`: the broker has stopped and all was read.
-    pub async fn next(&self, max: usize) -> Option<Batch<T>> {
+    /// Waits for entries and takes at most `max` of them. `None`: the feed was closed and all was read.
+    pub async fn next(&self, max: usize) -> Option<Fed<T>> {
         loop {
             {
                 let mut state = self.lock();
@@ -77,7 +78,7 @@ impl<T> Feed<T> {
                     }
                     state.bytes -= items.iter().map(|(_, bytes)| bytes).sum::<usize>();
                     let lost = std::mem::take(&mut state.lost);
-                    return Some(Batch { items: items.into_iter().map(|(item, _)| item).collect(), lost });
+                    return Some(Fed { items: items.into_iter().map(|(item, _)| item).collect(), lost });
                 }
                 if state.closed {
                     // Whoever waits beside us must see the end too.
@@ -105,15 +106,15 @@ mod tests {
         for number in 0..10 {
             feed.push(number, 1);
         }
-        assert_eq!(feed.next(2).await, Some(Batch { items: vec![7, 8], lost: 7 }));
-        assert_eq!(feed.next(9).await, Some(Batch { items: vec![9], lost: 0 }));
+        assert_eq!(feed.next(2).await, Some(Fed { items: vec![7, 8], lost: 7 }));
+        assert_eq!(feed.next(9).await, Some(Fed { items: vec![9], lost: 0 }));
         feed.push(10, 60);
         feed.push(11, 60);
-        assert_eq!(feed.next(9).await, Some(Batch { items: vec![11], lost: 1 }), "bounded by weight too");
+        assert_eq!(feed.next(9).await, Some(Fed { items: vec![11], lost: 1 }), "bounded by weight too");
         feed.push(12, 1000);
         assert_eq!(
             feed.next(9).await,
-            Some(Batch { items: vec![12], lost: 0 }),
+            Some(Fed { items: vec![12], lost: 0 }),
             "a heavy entry still passes alone"
         );
     }
@@ -123,7 +124,7 @@ mod tests {
         let feed = Feed::new(3, 100);
         feed.push(1, 1);
         feed.close();
-        assert_eq!(feed.next(9).await, Some(Batch { items: vec![1], lost: 0 }));
+        assert_eq!(feed.next(9).await, Some(Fed { items: vec![1], lost: 0 }));
         assert_eq!(feed.next(9).await, None);
         assert_eq!(feed.next(9).await, None);
     }

@@ -1,0 +1,238 @@
+//! Between messages and what they are about: requests are put together of their blocks, answers taken apart (RFC 7959), and
+//! both get the options that go with it. One desk serves all peers of one socket, or one connection; whether datagrams or a
+//! stream carry its messages, it does not know.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use coap_lite::ResponseType;
+use tokio::sync::Notify;
+
+use super::handler::{self, Answer};
+use super::observers::{Key, Link, Settled};
+use super::service::{MAX_AGE, Response, Service};
+use super::show::Sender;
+use crate::blockwise::{Assembled, Bodies, BodyLimits, slice};
+use crate::message::{self, Block, CoapOption, MessageClass, Method, Packet, Token, uri_of};
+
+/// Answers that can't be made a second time, and may still be fetched in blocks.
+const KEPT: usize = 64;
+const KEPT_BYTES: usize = 16 << 20;
+
+/// A response to be sent, without type and message id.
+#[derive(Debug)]
+pub struct Reply {
+    pub packet: Packet,
+    /// Not before.
+    pub after: Duration,
+}
+
+/// A notification to be sent, with its token.
+#[derive(Debug)]
+pub struct Notice {
+    pub key: Key,
+    pub packet: Packet,
+    pub confirmable: bool,
+}
+
+/// See the module.
+pub struct Desk {
+    service: Arc<Service>,
+    link: Link,
+    wake: Arc<Notify>,
+    bodies: Bodies,
+    kept: Kept,
+    /// The largest block of ours.
+    exponent: u8,
+}
+
+impl Desk {
+    pub fn new(service: Arc<Service>, limits: BodyLimits) -> Desk {
+        let (link, wake) = service.attach();
+        let bodies = Bodies::new(limits);
+        Desk { service, link, wake, bodies, kept: Kept::default(), exponent: limits.exponent }
+    }
+
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// Rings when there are notifications to be sent.
+    pub fn wake(&self) -> Arc<Notify> {
+        Arc::clone(&self.wake)
+    }
+
+    /// Takes a request and answers it. `None`: the client wants no answer (RFC 7967).
+    pub fn request(&mut self, now: Instant, sender: &Sender, packet: Packet) -> Option<Reply> {
+        let unwanted = message::uint(&packet, CoapOption::NoResponse).unwrap_or(0);
+        let reply = self.answer(now, sender, packet);
+        let class = message::class(reply.packet.header.code);
+        (unwanted >> (class - 1) & 1 == 0).then_some(reply)
+    }
+
+    fn answer(&mut self, now: Instant, sender: &Sender, packet: Packet) -> Reply {
+        if let Some(answer) = handler::refuse(&packet) {
+            self.service.refused(sender, packet, answer.code);
+            return self.at_once(with_body(&answer));
+        }
+        let blocks = Block::of(&packet, CoapOption::Block1).map_or(1, |block| block.number + 1);
+        // What can't be answered yet has to be shown if it never will be.
+        let seen = message::first(&packet, CoapOption::Block1).is_some().then(|| packet.clone());
+        let (packet, block) = match self.bodies.receive(now, sender.peer, packet) {
+            Assembled::Whole { packet, block } => (packet, block),
+            Assembled::Answer(answer) => {
+                let code = answer.header.code;
+                if let Some(packet) = seen.filter(|_| message::class(code) != 2) {
+                    self.service.refused(sender, packet, code);
+                }
+                return Reply { packet: answer, after: Duration::ZERO };
+            }
+        };
+        let mut reply = self.whole(now, sender, packet, blocks);
+        if let Some(block) = block {
+            Block { more: false, ..block }.put(&mut reply.packet, CoapOption::Block1);
+        }
+        reply
+    }
+
+    /// Answers a request whose body is whole, with the block of the answer that is asked for.
+    fn whole(&mut self, now: Instant, sender: &Sender, request: Packet, blocks: u32) -> Reply {
+        let asked = Block::of(&request, CoapOption::Block2);
+        // What slicing needs of the request.
+        let mut block_option = Packet::new();
+        if let Some(value) = message::first(&request, CoapOption::Block2) {
+            message::replace(&mut block_option, CoapOption::Block2, value);
+        }
+        let is_get = request.header.code == Method::Get.class();
+        if asked.is_some_and(|asked| asked.number > 0) {
+            let answer = match is_get {
+                true => self.service.further(&request),
+                false => match self.kept.get(&Operation::of(sender.peer, &request)) {
+                    Some(answer) => answer.clone(),
+                    None => Answer::because(
+                        ResponseType::RequestEntityIncomplete,
+                        "the answer of which this is a block is not kept any more",
+                    ),
+                },
+            };
+            return self.at_once(self.part(&block_option, &answer, None));
+        }
+        let operation = (!is_get).then(|| Operation::of(sender.peer, &request));
+        let Response { answer, observe } = self.service.request(now, self.link, sender, request, blocks);
+        let packet = self.part(&block_option, &answer, observe);
+        if let Some(operation) = operation {
+            match packet.payload.len() < answer.body.len() {
+                true => self.kept.put(operation, answer),
+                false => self.kept.remove(&operation),
+            }
+        }
+        Reply { packet, after: self.service.manners().delay }
+    }
+
+    fn at_once(&self, packet: Packet) -> Reply {
+        Reply { packet, after: Duration::ZERO }
+    }
+
+    /// The part of an answer that fits into a message, or that was asked for.
+    fn part(&self, request: &Packet, answer: &Answer, observe: Option<u32>) -> Packet {
+        let mut head = answer.head();
+        if let Some(sequence) = observe {
+            message::set_uint(&mut head, CoapOption::Observe, sequence);
+        }
+        let max_age = self.service.manners().max_age;
+        if max_age != MAX_AGE && answer.code == MessageClass::Response(ResponseType::Content) {
+            message::set_uint(&mut head, CoapOption::MaxAge, max_age);
+        }
+        slice(request, head, &answer.body, self.exponent).unwrap_or_else(|refusal| refusal)
+    }
+
+    /// The next notification that is to be sent.
+    pub fn notice(&mut self, now: Instant) -> Option<Notice> {
+        let notification = self.service.notification(now, self.link)?;
+        let mut request = Packet::new();
+        if let Some(exponent) = notification.wish.exponent {
+            Block { number: 0, more: false, exponent }.put(&mut request, CoapOption::Block2);
+        }
+        let mut packet = self.part(&request, &notification.answer, notification.observe);
+        packet.set_token(notification.key.token.as_bytes().to_vec());
+        Some(Notice { key: notification.key, packet, confirmable: notification.confirmable })
+    }
+
+    pub fn has_notices(&self) -> bool {
+        self.service.has_notifications(self.link)
+    }
+
+    /// There is no room for it now.
+    pub fn postpone(&self, key: &Key) {
+        self.service.postpone(key);
+    }
+
+    /// What became of a notification to this peer.
+    pub fn settled(&self, now: Instant, peer: SocketAddr, token: Token, outcome: Settled) {
+        self.service.settled(now, &Key { link: self.link, peer, token }, outcome);
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.service.detach(self.link, Instant::now());
+    }
+}
+
+fn with_body(answer: &Answer) -> Packet {
+    let mut packet = answer.head();
+    packet.payload = answer.body.to_vec();
+    packet
+}
+
+/// The same request, but for its blocks.
+#[derive(PartialEq, Eq, Hash)]
+struct Operation {
+    peer: SocketAddr,
+    method: u8,
+    uri: String,
+}
+
+impl Operation {
+    fn of(peer: SocketAddr, request: &Packet) -> Operation {
+        Operation { peer, method: request.header.code.into(), uri: uri_of(request) }
+    }
+}
+
+/// Answers that are kept, and the order in which they came.
+#[derive(Default)]
+struct Kept {
+    answers: HashMap<Operation, (u64, Answer)>,
+    last: u64,
+    bytes: usize,
+}
+
+impl Kept {
+    fn get(&self, operation: &Operation) -> Option<&Answer> {
+        self.answers.get(operation).map(|(_, answer)| answer)
+    }
+
+    fn put(&mut self, operation: Operation, answer: Answer) {
+        self.remove(&operation);
+        while self.answers.len() >= KEPT || self.bytes + answer.body.len() > KEPT_BYTES {
+            let Some(first) = self.answers.values().map(|(number, _)| *number).min() else { return };
+            let bytes = &mut self.bytes;
+            self.answers.retain(|_, (number, answer)| {
+                let kept = *number != first;
+                *bytes -= if kept { 0 } else { answer.body.len() };
+                kept
+            });
+        }
+        self.last += 1;
+        self.bytes += answer.body.len();
+        self.answers.insert(operation, (self.last, answer));
+    }
+
+    fn remove(&mut self, operation: &Operation) {
+        if let Some((_, answer)) = self.answers.remove(operation) {
+            self.bytes -= answer.body.len();
+        }
+    }
+}

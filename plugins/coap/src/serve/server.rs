@@ -1,0 +1,215 @@
+//! The server as the host sees it.
+
+use std::net::UdpSocket as StdSocket;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
+use socket2::SockRef;
+use tokio::net::UdpSocket;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{sleep, timeout};
+use tracemq_plugin_api::net::listen_datagrams;
+use tracemq_plugin_api::prelude::*;
+use tracemq_plugin_api::sdk::{MessageView, spawn};
+use tracemq_plugin_api::{schemars, serde, serde_json};
+
+use super::config::{ServeOptions, guess, resource_name};
+use super::datagrams::Datagrams;
+use super::desk::Desk;
+use super::folder::{self, Folder};
+use super::loss::Loss;
+use super::observers::{Observers, PER_PEER};
+use super::resources::{Representation, Resources, Written};
+use super::service::Service;
+use super::show;
+use super::udp;
+use crate::blockwise::BodyLimits;
+use crate::endpoint::{Endpoint, Limits, Parameters};
+use crate::message::content_format_number;
+
+/// Batches that wait for the host; what is beyond waits in a bounded queue of our own.
+const BATCHES: usize = 4;
+/// What the kernel may keep for us: devices that send at the same time, acknowledgements of many observers.
+const SOCKET_BUFFER: usize = 4 << 20;
+/// Peers that are remembered beside the observers.
+const PEERS: usize = 4096;
+const GOODBYE: Duration = Duration::from_secs(2);
+/// How often what takes hours is seen to.
+const CHECK: Duration = Duration::from_secs(60);
+
+/// With what the user publishes through the server.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct OutgoingOptions {
+    /// What the payload is: text, json, cbor…, a media type or its number (default: what the resource is, or what it looks like)
+    pub content_format: Option<String>,
+}
+
+/// A running server.
+pub struct CoapServer {
+    addresses: Vec<String>,
+    service: Arc<Service>,
+    messages: Mutex<bool>,
+    stop: watch::Sender<bool>,
+    /// What serves; it ends by itself when told to stop.
+    sockets: Mutex<Vec<JoinHandle<()>>>,
+    /// What looks after things; it is aborted.
+    helpers: Vec<JoinHandle<()>>,
+}
+
+impl Drop for CoapServer {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        self.service.feed().close();
+        for helper in &self.helpers {
+            helper.abort();
+        }
+    }
+}
+
+impl CoapServer {
+    /// Starts the server. It answers when this returns.
+    ///
+    /// # Errors
+    /// A bad option or folder (config), an address that can't be listened on (connect).
+    pub async fn start(options: ServeOptions, context: Context) -> Result<CoapServer> {
+        let listen = options.listen(context.url())?;
+        let mut resources = Resources::new(options.limits());
+        for (path, state) in options.preset()? {
+            let length = state.payload.len();
+            if resources.put(&path, state).is_err() {
+                return Err(Error::config(format!(
+                    "--resource {path}: {length} bytes do not fit (--max-size, --max-resources)"
+                )));
+            }
+        }
+        let loss = Loss::new(options.loss()?);
+        let observers = Observers::new(options.max_observers as usize);
+        let events = context.events().clone();
+        let service = Arc::new(Service::new(resources, observers, options.manners()?, events));
+
+        let socket = listen_datagrams(&listen.bind)?;
+        let cannot =
+            |error| Error::new(ErrorKind::CONNECT, format!("cannot listen on {}: {error}", listen.bind));
+        let socket = enlarge(socket);
+        let local = socket.local_addr().map_err(cannot)?;
+        let socket = UdpSocket::from_std(socket).map_err(cannot)?;
+        let scheme = listen.transport.scheme();
+
+        let mut helpers = vec![spawn(check(Arc::clone(&service)))];
+        if let Some(root) = options.folder.clone() {
+            let largest = options.max_size as usize;
+            // The first look comes before the first request.
+            let opened = spawn_blocking(move || {
+                let mut folder = Folder::open(&root, largest)?;
+                let walk = folder.walk(1);
+                Ok::<_, Error>((folder, walk))
+            });
+            let (folder, walk) =
+                opened.await.map_err(|error| Error::new(ErrorKind::PANIC, error.to_string()))??;
+            folder::apply(walk, &service);
+            helpers.push(spawn(folder::watch(folder, Arc::clone(&service))));
+        }
+
+        let limits = endpoint_limits(options.max_observers as usize);
+        let endpoint = Endpoint::new(Parameters::default(), limits);
+        let desk = Desk::new(Arc::clone(&service), body_limits(options.max_size as usize));
+        let datagrams = Datagrams::new(endpoint, desk, scheme, loss);
+        let (stop, stopping) = watch::channel(false);
+        let sockets = Mutex::new(vec![spawn(udp::run(socket, datagrams, stopping))]);
+        let addresses = vec![format!("{scheme}://{local}")];
+        Ok(CoapServer { addresses, service, messages: Mutex::new(false), stop, sockets, helpers })
+    }
+}
+
+fn enlarge(socket: StdSocket) -> StdSocket {
+    let socket_ref = SockRef::from(&socket);
+    // As far as the system lets us.
+    let _ = socket_ref.set_recv_buffer_size(SOCKET_BUFFER);
+    let _ = socket_ref.set_send_buffer_size(SOCKET_BUFFER);
+    socket
+}
+
+/// So that every observer may have a notification under way.
+fn endpoint_limits(observers: usize) -> Limits {
+    Limits {
+        peers: observers + PEERS,
+        outgoing_per_peer: PER_PEER + 64,
+        outgoing: observers + PEERS,
+        ..Limits::SERVER
+    }
+}
+
+fn body_limits(largest: usize) -> BodyLimits {
+    BodyLimits { longest: largest, bytes: largest.max(8 << 20), ..BodyLimits::default() }
+}
+
+async fn check(service: Arc<Service>) {
+    loop {
+        sleep(CHECK).await;
+        service.check(Instant::now());
+    }
+}
+
+impl Server for CoapServer {
+    type Publish = OutgoingOptions;
+
+    fn addresses(&self) -> Vec<String> {
+        self.addresses.clone()
+    }
+
+    fn messages(&self) -> Result<Subscription> {
+        if std::mem::replace(&mut *self.messages.lock().unwrap_or_else(PoisonError::into_inner), true) {
+            return Err(Error::unsupported("the messages of a server can be read only once"));
+        }
+        let (sender, subscription) = queue(BATCHES);
+        spawn(show::pump(self.service.feed(), sender));
+        Ok(subscription)
+    }
+
+    /// The topic is the path of a resource, which gets the payload and is made if need be; its observers are told.
+    async fn publish(&self, batch: Batch, options: Arc<OutgoingOptions>) -> Result<Vec<Outcome>> {
+        let format = options.content_format.as_deref().map(|text| {
+            content_format_number(text).ok_or_else(|| {
+                Error::config(format!("--content-format {text}: there is no such content format"))
+            })
+        });
+        let format = format.transpose()?;
+        Ok(batch.iter().map(|message| self.write(&message, format)).collect())
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.stop.send_replace(true);
+        let sockets = std::mem::take(&mut *self.sockets.lock().unwrap_or_else(PoisonError::into_inner));
+        for socket in sockets {
+            // A task that does not end is left behind.
+            let _ = timeout(GOODBYE, socket).await;
+        }
+        self.service.feed().close();
+        Ok(())
+    }
+}
+
+impl CoapServer {
+    fn write(&self, message: &MessageView<'_>, format: Option<u16>) -> Outcome {
+        let topic = message.topic_text();
+        if topic.is_empty() {
+            return Outcome::refused("name the resource, like /sensors/temp");
+        }
+        let path = match resource_name(&topic) {
+            Ok(path) => path,
+            Err(why) => return Outcome::refused(format!("{topic}: {why}")),
+        };
+        let payload = message.payload_bytes();
+        let format = format.or_else(|| self.service.format(&path)).unwrap_or_else(|| guess(&payload));
+        match self.service.publish(&path, Representation::new(payload, Some(format))) {
+            Ok((written, observers)) => Outcome::sent()
+                .details(json!({ "observers": observers, "created": written == Written::Created })),
+            Err(why) => Outcome::refused(why),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Serving over UDP: moves datagrams between a socket and [`Datagrams`].
+//!
+//! The socket is drained before anything is sent, and what is sent is sent in one go: under load a wake-up serves many
+//! requests. While the socket takes no more, nothing is read: what the kernel can't keep is lost, as it would be anyway.
+
+use std::io;
+use std::time::Instant;
+
+use tokio::net::UdpSocket;
+use tokio::sync::watch;
+use tokio::task::yield_now;
+use tokio::time::sleep_until;
+
+use super::datagrams::Datagrams;
+use crate::endpoint::Transmit;
+
+/// Datagrams that are read before the answers are sent.
+const READ: usize = 64;
+/// The longest there is.
+const LONGEST: usize = 65_535;
+
+/// Serves until it is told to stop.
+pub async fn run(socket: UdpSocket, mut datagrams: Datagrams, mut stopping: watch::Receiver<bool>) {
+    let wake = datagrams.wake();
+    let mut buffer = vec![0; LONGEST];
+    let mut unsent: Option<Transmit> = None;
+    loop {
+        send(&socket, &mut datagrams, &mut unsent);
+        let due = datagrams.next_timeout();
+        let alarm = async {
+            match due {
+                Some(due) => sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let blocked = unsent.is_some();
+        tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+            _ = socket.writable(), if blocked => {}
+            _ = socket.readable(), if !blocked => receive(&socket, &mut datagrams, &mut buffer),
+            () = wake.notified() => {}
+            () = alarm => {}
+            () = yield_now(), if !blocked && datagrams.has_notices() => {}
+        }
+        datagrams.handle_timeout(Instant::now());
+    }
+}
+
+fn receive(socket: &UdpSocket, datagrams: &mut Datagrams, buffer: &mut [u8]) {
+    let now = Instant::now();
+    for _ in 0..READ {
+        match socket.try_recv_from(buffer) {
+            Ok((length, peer)) => datagrams.receive(now, peer, &buffer[..length], None),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            // An answer of before could not be delivered (ICMP): whoever waits for it asks again.
+            Err(error) => log::debug!("receiving: {error}"),
+        }
+    }
+}
+
+/// Sends what there is; what the socket does not take now stays.
+fn send(socket: &UdpSocket, datagrams: &mut Datagrams, unsent: &mut Option<Transmit>) {
+    while let Some(transmit) = unsent.take().or_else(|| datagrams.poll_transmit()) {
+        match socket.try_send_to(&transmit.bytes, transmit.peer) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                *unsent = Some(transmit);
+                return;
+            }
+            // Lost, as on the way: no route, or too long for it.
+            Err(error) => log::debug!("sending to {}: {error}", transmit.peer),
+        }
+    }
+}
