@@ -265,6 +265,32 @@ fn a_reader_goes_on_behind_the_last_event_when_the_server_comes_back() {
 }
 
 #[test]
+fn a_writer_goes_on_when_the_server_comes_back() {
+    let tracemq = Tracemq::new();
+    let folder = tracemq.home().join("events");
+    let arguments = ["--hub", "h:1", "--data-dir", folder.to_str().expect("a path of ours")];
+    let hubs = LocalHubs::start(&tracemq, &arguments);
+    let (port, connection) = (hubs.port, hubs.connection.clone());
+    let writer = tracemq.hub("pub", &connection, &["--lines", "--json"]).keep_stdin().limit(LONG);
+    let mut writer = writer.start();
+    writer.write("before\n");
+    writer.wait_stdout("acknowledged");
+    hubs.run.signal(libc::SIGKILL);
+    drop(hubs);
+    writer.write("meanwhile\n");
+    writer.wait_stderr("next attempt");
+    let _hubs = LocalHubs::on(&tracemq, port, &arguments);
+    writer.wait_stdout_lines(2, LONG);
+    writer.write("after\n");
+    writer.close_stdin();
+    let done = writer.wait().expect(0);
+    assert_eq!(done.text().matches("acknowledged").count(), 3, "{done:?}");
+    let sub = ["-C", "3", "--position", "earliest", "--format", "raw"];
+    let got = tracemq.hub("sub", &connection, &sub).finish().expect(0);
+    assert_eq!(got.lines(), ["before", "meanwhile", "after"]);
+}
+
+#[test]
 fn events_go_in_batches_up_to_the_limit_and_a_larger_one_is_refused_by_name() {
     let tracemq = Tracemq::new();
     let hubs = LocalHubs::start(&tracemq, &["--hub", "h:1", "--max-message-size", "64KiB"]);

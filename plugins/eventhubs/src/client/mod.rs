@@ -40,6 +40,8 @@ const BATCHES: usize = 8;
 const ORDERS: usize = 16;
 /// How long a goodbye may take, at each step.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// The largest message that is taken, in bytes: no event of a hub comes near it.
+const LARGEST: u64 = 128 << 20;
 /// Frames that may wait inside of a session or a link.
 const QUEUED_FRAMES: usize = 2048;
 

@@ -19,6 +19,9 @@ use super::{QUEUED_FRAMES, unique};
 use crate::error::{Broken, Condition};
 use crate::value;
 
+/// In bytes.
+const LARGEST_ANSWER: u64 = 4 << 20;
+
 /// A question without its ids.
 pub(super) type Question = (ApplicationProperties, Value);
 
@@ -91,6 +94,7 @@ impl Node {
                 .name(format!("{address}-receiver-{reply_to}"))
                 .source(address)
                 .target(Target::builder().address(reply_to.as_str()).build())
+                .max_message_size(LARGEST_ANSWER)
                 .verify_incoming_source(false);
             receiver.buffer_size = QUEUED_FRAMES;
             let receiver = receiver.attach(session).await.map_err(|error| Broken::from(&error))?;

@@ -23,7 +23,7 @@ use super::backoff::Backoff;
 use super::dial::{Dial, Opened};
 use super::reader::{Ended, Output, Progress, Reader, Settling};
 use super::window::Window;
-use super::{GOODBYE, QUEUED_FRAMES, stopped, unique};
+use super::{GOODBYE, LARGEST, QUEUED_FRAMES, stopped, unique};
 use crate::address::Address;
 use crate::error::{Broken, Condition};
 use crate::message::Filler;
@@ -374,6 +374,12 @@ async fn sources(dial: &Dial, wish: &Wish, opened: &mut Opened) -> Result<Vec<So
             .code("amqp:not-found")
             .hint(format!("it has {}", known.join(", "))));
         }
+        if known.is_empty() {
+            return Err(Error::new(
+                ErrorKind::PROTOCOL,
+                format!("the hub {entity:?} has no partitions to read"),
+            ));
+        }
         let ids = if wish.partitions.is_empty() { known } else { wish.partitions.clone() };
         if wish.start.position != Position::Latest {
             sources.extend(ids.iter().map(|id| source(Some(id), wish.start.clone())));
@@ -392,6 +398,7 @@ async fn receiver(source: &Source, wish: &Wish, opened: &mut Opened) -> Result<R
             .source(AmqpSource::builder().address(source.entity.as_str()).build())
             .receiver_settle_mode(ReceiverSettleMode::First)
             .credit_mode(CreditMode::Manual)
+            .max_message_size(LARGEST)
             .verify_incoming_source(false);
         builder.buffer_size = QUEUED_FRAMES;
         return builder.attach(&mut opened.data).await.map_err(|error| Broken::from(&error));
@@ -419,6 +426,7 @@ async fn receiver(source: &Source, wish: &Wish, opened: &mut Opened) -> Result<R
         .sender_settle_mode(SenderSettleMode::Settled)
         .receiver_settle_mode(ReceiverSettleMode::First)
         .credit_mode(CreditMode::Manual)
+        .max_message_size(LARGEST)
         .properties(properties)
         .verify_incoming_source(false);
     if wish.lag {
