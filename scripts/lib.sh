@@ -34,6 +34,22 @@ cargo_quietly() {
     fi
 }
 
+# The CoAP plugin's DTLS is OpenSSL's: the system's where its headers are, else one that is built along, which takes minutes.
+# To be handed to every call of cargo for the whole workspace, so that nothing is built twice.
+coap_features=()
+has_openssl() {
+    local folder
+    [[ -z ${OPENSSL_DIR:-} ]] || return 0
+    pkg-config --exists openssl 2>/dev/null && return 0
+    for folder in /usr /usr/local /opt/homebrew/opt/openssl@3 /usr/local/opt/openssl@3; do
+        [[ -e $folder/include/openssl/ssl.h ]] && return 0
+    done
+    return 1
+}
+if ! has_openssl; then
+    coap_features=(--features tracemq-plugin-coap/vendored-openssl)
+fi
+
 # The names of the plugin packages: one loadable library each.
 plugin_packages() {
     sed -n 's/^name = "\(.*\)"$/\1/p' plugins/*/cdylib/Cargo.toml

@@ -33,6 +33,11 @@ pub(super) fn tls_failed(peer: Peer<'_>, error: io::Error, has_identity: bool) -
     explained.source(error)
 }
 
+/// A certificate of this peer's that was not accepted.
+pub(super) fn certificate_refused(peer: Peer<'_>, error: TlsError) -> NetError {
+    explain(&peer.to_string(), Some(peer.port), &error, None).source(error)
+}
+
 fn rustls_error(error: &io::Error) -> Option<&TlsError> {
     error.get_ref()?.downcast_ref()
 }

@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -23,6 +24,14 @@ use super::sealed::{self, Closed};
 
 /// The largest file read. A bundle of all public CAs has about 250 KiB.
 const LARGEST_FILE: u64 = 4 << 20;
+
+/// Certificate chain and key, checked to belong together.
+pub(super) struct Identity {
+    /// For rustls.
+    pub(super) certified: Arc<CertifiedKey>,
+    /// As it stood in its file, for what isn't rustls.
+    pub(super) key: PrivateKeyDer<'static>,
+}
 
 /// A file that an option names, with the words for complaints about it.
 struct Named<'a> {
@@ -136,7 +145,7 @@ pub(super) fn load_pem(
     certificate: &Path,
     key: Option<&Path>,
     password: Option<&str>,
-) -> Result<CertifiedKey, NetError> {
+) -> Result<Identity, NetError> {
     let certificate = Named::read("--tls-cert", certificate)?;
     let chain = certificate.certificates()?;
     let (key, file) = match key {
@@ -159,7 +168,7 @@ pub(super) fn load_pkcs12(
     provider: &CryptoProvider,
     path: &Path,
     password: Option<&str>,
-) -> Result<CertifiedKey, NetError> {
+) -> Result<Identity, NetError> {
     let file = Named::read("--tls-pkcs12", path)?;
     let archive = Pkcs12::open(&file.bytes, password.unwrap_or("")).map_err(|e| match (e, password) {
         (Closed::WrongPassword, None) => file
@@ -182,8 +191,8 @@ fn pair(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     file: &Named<'_>,
-) -> Result<CertifiedKey, NetError> {
-    CertifiedKey::from_der(chain, key, provider).map_err(|e| match e {
+) -> Result<Identity, NetError> {
+    let certified = CertifiedKey::from_der(chain, key.clone_key(), provider).map_err(|e| match e {
         TlsError::InconsistentKeys(InconsistentKeys::KeyMismatch) => file
             .wrong("the private key does not belong to the certificate")
             .hint("check --tls-cert and --tls-key"),
@@ -191,5 +200,6 @@ fn pair(
         e => file
             .wrong(&format!("the private key cannot be used: {e}"))
             .hint("keys may be RSA (2048 bits up), ECDSA P-256, P-384 or Ed25519"),
-    })
+    })?;
+    Ok(Identity { certified: Arc::new(certified), key })
 }

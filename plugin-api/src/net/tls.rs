@@ -10,12 +10,13 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
 use super::error::{NetError, NetErrorKind};
-use super::keys;
+use super::keys::{self, Identity};
 use super::options::{ServerTlsOptions, TlsOptions};
 use super::verify::{Anyone, Pinned};
 
@@ -24,7 +25,7 @@ pub(super) struct ClientTls {
     provider: Arc<CryptoProvider>,
     /// The CAs of `--tls-ca`; the system's when there are none.
     roots: Option<(Arc<RootCertStore>, Vec<CertificateDer<'static>>)>,
-    identity: Option<Arc<CertifiedKey>>,
+    identity: Option<Identity>,
     server_name: Option<ServerName<'static>>,
     insecure: bool,
     /// Made on first use, and kept: it holds the sessions to resume.
@@ -75,7 +76,7 @@ impl ClientTls {
         Ok(Self {
             provider,
             roots,
-            identity: identity.map(Arc::new),
+            identity,
             server_name,
             insecure: options.insecure_skip_verify,
             config: OnceLock::new(),
@@ -89,6 +90,10 @@ impl ClientTls {
     /// Whether there is a certificate to show to a server that asks.
     pub(super) fn has_identity(&self) -> bool {
         self.identity.is_some()
+    }
+
+    pub(super) fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
     }
 
     /// The name to ask for and to look for in the certificate.
@@ -126,14 +131,13 @@ impl ClientTls {
             .dangerous()
             .with_custom_certificate_verifier(self.verifier()?);
         Ok(match &self.identity {
-            Some(identity) => {
-                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.clone())))
-            }
+            Some(identity) => builder
+                .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified.clone()))),
             None => builder.with_no_client_auth(),
         })
     }
 
-    fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, NetError> {
+    pub(super) fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, NetError> {
         if self.insecure {
             return Ok(Arc::new(Anyone(self.provider.clone())));
         }
@@ -157,28 +161,43 @@ impl ClientTls {
 /// [`NetErrorKind::Config`], naming the option and the path.
 pub fn tls_acceptor(options: &ServerTlsOptions, alpn: &[&[u8]]) -> Result<TlsAcceptor, NetError> {
     let provider = Arc::new(ring::default_provider());
+    let identity = server_identity(&provider, options)?;
+    let verifier = client_verifier(&provider, options)?;
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(unusable)?;
+    let builder = match verifier {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified)));
+    config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// What a server shows to its clients.
+pub(super) fn server_identity(
+    provider: &CryptoProvider,
+    options: &ServerTlsOptions,
+) -> Result<Identity, NetError> {
     let certificate = options.tls_cert.as_deref().ok_or_else(|| match options.tls_key {
         Some(_) => key_without_certificate(),
         None => NetError::config("a TLS server needs a certificate: give --tls-cert and --tls-key"),
     })?;
-    let password = options.tls_key_password.as_deref();
-    let identity = keys::load_pem(&provider, certificate, options.tls_key.as_deref(), password)?;
-    let builder = ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(unusable)?;
-    let builder = match &options.tls_ca {
-        Some(path) => {
-            let roots = root_store("--tls-ca", path, &keys::load_cas("--tls-ca", path)?)?;
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .build()
-                .map_err(|e| NetError::config(format!("--tls-ca {}: {e}", path.display())))?;
-            builder.with_client_cert_verifier(verifier)
-        }
-        None => builder.with_no_client_auth(),
-    };
-    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
-    config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    keys::load_pem(provider, certificate, options.tls_key.as_deref(), options.tls_key_password.as_deref())
+}
+
+/// What a server holds its clients' certificates against; `None` when it asks for none.
+pub(super) fn client_verifier(
+    provider: &Arc<CryptoProvider>,
+    options: &ServerTlsOptions,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, NetError> {
+    let Some(path) = &options.tls_ca else { return Ok(None) };
+    let roots = root_store("--tls-ca", path, &keys::load_cas("--tls-ca", path)?)?;
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .build()
+        .map(Some)
+        .map_err(|e| NetError::config(format!("--tls-ca {}: {e}", path.display())))
 }
 
 fn key_without_certificate() -> NetError {

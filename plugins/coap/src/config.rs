@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tracemq_plugin_api::net::TimeoutOptions;
+use tracemq_plugin_api::net::NetOptions;
 use tracemq_plugin_api::prelude::{Error, Result, Span};
 use tracemq_plugin_api::{schemars, serde};
 
 use crate::blockwise::Preferences;
+#[cfg(feature = "dtls")]
+use crate::dtls::PskOptions;
 use crate::endpoint::Parameters;
 use crate::message::Block;
+use crate::oscore::OscoreOptions;
 use crate::target::Transport;
 
 /// The largest response that is put together unless said otherwise.
@@ -82,7 +85,14 @@ pub struct ConnectOptions {
     pub multicast_hops: u8,
 
     #[serde(flatten)]
-    pub timeout: TimeoutOptions,
+    pub oscore: OscoreOptions,
+
+    #[cfg(feature = "dtls")]
+    #[serde(flatten)]
+    pub psk: PskOptions,
+
+    #[serde(flatten)]
+    pub net: NetOptions,
 }
 
 impl Default for ConnectOptions {
@@ -96,7 +106,10 @@ impl Default for ConnectOptions {
             max_body_size: MAX_BODY_SIZE,
             interface: None,
             multicast_hops: 1,
-            timeout: TimeoutOptions::default(),
+            oscore: OscoreOptions::default(),
+            #[cfg(feature = "dtls")]
+            psk: PskOptions::default(),
+            net: NetOptions::default(),
         }
     }
 }
@@ -128,7 +141,58 @@ impl ConnectOptions {
         if let Some((option, _)) = groups.iter().find(|(_, set)| *set && transport != Transport::Udp) {
             return Err(Error::config(format!("{option} is for coap: {scheme}:// reaches no groups")));
         }
+        self.check_security(transport)
+    }
+
+    fn check_security(&self, transport: Transport) -> Result<()> {
+        self.oscore.parameters()?;
+        let scheme = transport.scheme();
+        #[cfg(feature = "dtls")]
+        {
+            self.psk.check()?;
+            if self.psk.is_set() && transport != Transport::Dtls {
+                return Err(Error::config(format!(
+                    "--psk-identity and --psk-key are for coaps (DTLS); {scheme}:// has no pre-shared keys"
+                )));
+            }
+        }
+        let tls = &self.net.tls;
+        let certificates = [
+            ("--tls-ca", tls.tls_ca.is_some()),
+            ("--tls-cert", tls.tls_cert.is_some()),
+            ("--tls-key", tls.tls_key.is_some()),
+            ("--tls-key-password", tls.tls_key_password.is_some()),
+            ("--tls-pkcs12", tls.tls_pkcs12.is_some()),
+            ("--tls-server-name", tls.tls_server_name.is_some()),
+            ("--insecure-skip-verify", tls.insecure_skip_verify),
+        ];
+        if let Some((option, _)) = certificates.iter().find(|(_, set)| *set && !transport.is_secure()) {
+            return Err(Error::config(format!(
+                "{option} is for coaps and coaps+tcp: {scheme}:// is not encrypted"
+            )));
+        }
+        if self.net.proxy.proxy.is_some() && transport.is_datagram() {
+            return Err(Error::config(format!(
+                "--proxy is for coap+tcp and coaps+tcp: the datagrams of {scheme}:// can't go through one"
+            )));
+        }
         Ok(())
+    }
+
+    /// What a group of servers can't have, since each of them would need keys of its own.
+    ///
+    /// # Errors
+    /// A security context, or DTLS.
+    pub fn check_group(&self, transport: Transport) -> Result<()> {
+        if self.oscore.parameters()?.is_some() {
+            return Err(Error::config(
+                "--oscore-master-secret: a group of servers can't share OSCORE's keys",
+            ));
+        }
+        match transport {
+            Transport::Udp => Ok(()),
+            other => Err(Error::config(format!("{}:// reaches no groups: write coap://", other.scheme()))),
+        }
     }
 
     /// # Errors
@@ -178,6 +242,10 @@ mod tests {
             (serde_json::json!({"ack_timeout": "2h"}), Transport::Udp, "--ack-timeout"),
             (serde_json::json!({"max_retransmit": 1}), Transport::Tls, "--max-retransmit"),
             (serde_json::json!({"interface": "eth0"}), Transport::Dtls, "--interface"),
+            (serde_json::json!({"tls_ca": "x"}), Transport::Udp, "--tls-ca"),
+            (serde_json::json!({"insecure_skip_verify": true}), Transport::Tcp, "--insecure-skip-verify"),
+            (serde_json::json!({"proxy": "http://h:1"}), Transport::Dtls, "--proxy"),
+            (serde_json::json!({"oscore_sender_id": "01"}), Transport::Udp, "--oscore-master-secret"),
         ] {
             let error = options(json).check(transport).expect_err(part).to_string();
             assert!(error.contains(part), "{error}");
@@ -185,6 +253,25 @@ mod tests {
         for transport in [Transport::Udp, Transport::Dtls, Transport::Tcp, Transport::Tls] {
             options(serde_json::json!({})).check(transport).expect("the defaults fit every transport");
         }
+    }
+
+    #[cfg(feature = "dtls")]
+    #[test]
+    fn pre_shared_keys_are_for_dtls() {
+        let options = options(serde_json::json!({"psk_identity": "a", "psk_key": "hunter2"}));
+        options.check(Transport::Dtls).expect("DTLS has them");
+        for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
+            let error = options.check(transport).expect_err("no DTLS").to_string();
+            assert!(error.contains("--psk-key") && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn groups_share_no_keys() {
+        let oscore = serde_json::json!({"oscore_master_secret": "00", "oscore_sender_id": "01"});
+        assert!(options(oscore).check_group(Transport::Udp).is_err());
+        assert!(ConnectOptions::default().check_group(Transport::Dtls).is_err());
+        ConnectOptions::default().check_group(Transport::Udp).expect("a plain group");
     }
 
     #[test]

@@ -7,10 +7,13 @@ pub mod blockwise;
 mod client;
 mod config;
 mod connect;
+#[cfg(feature = "dtls")]
+mod dtls;
 pub mod endpoint;
 pub mod links;
 mod list;
 pub mod message;
+pub mod oscore;
 mod publish;
 mod request;
 #[cfg(feature = "serve")]
@@ -18,5 +21,6 @@ mod serve;
 mod show;
 mod subscribe;
 mod target;
+pub mod tcp;
 
 pub use connect::Coap;

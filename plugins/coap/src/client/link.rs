@@ -1,38 +1,111 @@
 //! What carries requests and responses, whatever it is: the one place that knows the transports apart.
 //!
 //! Above it there are requests, responses and observations; below it, for datagrams, the message layer. What protects
-//! single messages belongs in here, where blocks have been cut already and nothing has been numbered yet.
+//! single messages (OSCORE) is done in here, where blocks have been cut already and nothing has been numbered yet.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Instant;
 
 use tracemq_plugin_api::prelude::*;
 
-use super::udp::{self, Datagrams};
+use super::connection::Connection;
+use super::udp::Datagrams;
 use crate::config::ConnectOptions;
 use crate::endpoint::{Busy, Event, Handle, Incoming, Manner};
 use crate::message::Packet;
+use crate::oscore::{self, Carrier as _, OscoreError};
 use crate::target::{Target, Transport};
 
-/// An open way to a server, or a group of them.
-pub(crate) enum Link {
+/// Stands for a request that could not be protected, until the driver hears of that.
+const UNSENT: Handle = Handle { slot: u32::MAX, generation: u32::MAX };
+
+/// What carries messages as they are.
+enum Carrier {
     Datagrams(Box<Datagrams>),
+    Connection(Box<Connection>),
+}
+
+impl oscore::Carrier for Carrier {
+    fn request(
+        &mut self,
+        peer: SocketAddr,
+        packet: &mut Packet,
+        manner: Manner,
+    ) -> std::result::Result<Handle, Busy> {
+        match self {
+            Carrier::Datagrams(datagrams) => datagrams.endpoint.request(Instant::now(), peer, packet, manner),
+            Carrier::Connection(connection) => connection.request(packet, manner),
+        }
+    }
+
+    fn renew(&mut self, handle: Handle, packet: &mut Packet) -> bool {
+        match self {
+            Carrier::Datagrams(datagrams) => datagrams.endpoint.renew(Instant::now(), handle, packet),
+            Carrier::Connection(connection) => connection.renew(handle, packet),
+        }
+    }
+
+    fn cancel(&mut self, handle: Handle) {
+        match self {
+            Carrier::Datagrams(datagrams) => datagrams.endpoint.cancel(Instant::now(), handle),
+            Carrier::Connection(connection) => connection.cancel(handle),
+        }
+    }
+}
+
+impl Carrier {
+    fn send_off(&mut self, packet: Packet) -> std::result::Result<(), Busy> {
+        match self {
+            Carrier::Datagrams(datagrams) => {
+                let peer = datagrams.peer;
+                datagrams.endpoint.send(Instant::now(), peer, packet, false).map(drop)
+            }
+            Carrier::Connection(connection) => connection.send_off(packet),
+        }
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        match self {
+            Carrier::Datagrams(datagrams) => datagrams.endpoint.poll_event(),
+            Carrier::Connection(connection) => connection.poll_event(),
+        }
+    }
+}
+
+/// An open way to a server, or a group of them.
+pub(crate) struct Link {
+    carrier: Carrier,
+    oscore: Option<Box<oscore::Client>>,
+    /// Nothing can be protected any more, and nothing will go out without.
+    broken: Option<Error>,
 }
 
 impl Link {
     /// # Errors
-    /// The server can't be reached.
-    pub(crate) async fn open(target: &Target, options: &ConnectOptions) -> Result<Link> {
-        match target.transport {
-            Transport::Udp => Ok(Link::Datagrams(Box::new(Datagrams::open(target, options).await?))),
-            other => Err(Error::unsupported(format!("{}:// is not supported", other.scheme()))),
-        }
+    /// The server can't be reached; it is not who it should be; there is no folder for what OSCORE must remember.
+    pub(crate) async fn open(
+        target: &Target,
+        options: &ConnectOptions,
+        state_dir: Option<&Path>,
+    ) -> Result<Link> {
+        let oscore = options.oscore.open(state_dir)?.map(oscore::Client::new).map(Box::new);
+        let carrier = match target.transport {
+            Transport::Udp | Transport::Dtls => {
+                Carrier::Datagrams(Box::new(Datagrams::open(target, options).await?))
+            }
+            Transport::Tcp | Transport::Tls => {
+                Carrier::Connection(Box::new(Connection::open(target, options).await?))
+            }
+        };
+        Ok(Link { carrier, oscore, broken: None })
     }
 
     /// The server or group at the other end.
     pub(crate) fn peer(&self) -> SocketAddr {
-        match self {
-            Link::Datagrams(datagrams) => datagrams.peer,
+        match &self.carrier {
+            Carrier::Datagrams(datagrams) => datagrams.peer,
+            Carrier::Connection(connection) => connection.peer,
         }
     }
 
@@ -46,8 +119,15 @@ impl Link {
         packet: &mut Packet,
         manner: Manner,
     ) -> std::result::Result<Handle, Busy> {
-        match self {
-            Link::Datagrams(datagrams) => datagrams.endpoint.request(Instant::now(), peer, packet, manner),
+        let Some(oscore) = &mut self.oscore else {
+            return self.carrier.request(peer, packet, manner);
+        };
+        match oscore.request(&mut self.carrier, peer, packet, manner) {
+            Ok(sent) => sent,
+            Err(error) => {
+                self.fail(error);
+                Ok(UNSENT)
+            }
         }
     }
 
@@ -56,39 +136,59 @@ impl Link {
     /// # Errors
     /// Too much is under way.
     pub(crate) fn send_off(&mut self, packet: Packet) -> std::result::Result<(), Busy> {
-        match self {
-            Link::Datagrams(datagrams) => {
-                let peer = datagrams.peer;
-                datagrams.endpoint.send(Instant::now(), peer, packet, false).map(drop)
+        let Some(oscore) = &mut self.oscore else { return self.carrier.send_off(packet) };
+        match oscore.protect(&packet) {
+            Ok(protected) => self.carrier.send_off(protected),
+            Err(error) => {
+                self.fail(error);
+                Err(Busy::Full)
             }
         }
     }
 
     /// Sends another request with the token of one that stays. `false`: the one before is not settled yet.
     pub(crate) fn renew(&mut self, handle: Handle, packet: &mut Packet) -> bool {
-        match self {
-            Link::Datagrams(datagrams) => datagrams.endpoint.renew(Instant::now(), handle, packet),
+        let Some(oscore) = &mut self.oscore else { return self.carrier.renew(handle, packet) };
+        match oscore.renew(&mut self.carrier, handle, packet) {
+            Ok(sent) => sent,
+            Err(error) => {
+                self.fail(error);
+                false
+            }
         }
     }
 
     /// Nothing more is to be heard of it.
     pub(crate) fn cancel(&mut self, handle: Handle) {
-        match self {
-            Link::Datagrams(datagrams) => datagrams.endpoint.cancel(Instant::now(), handle),
+        match &mut self.oscore {
+            None => self.carrier.cancel(handle),
+            Some(oscore) => oscore.cancel(&mut self.carrier, handle),
         }
     }
 
     /// Refuses a request of the server's: this is a client.
     pub(crate) fn reject(&mut self, request: Incoming) {
-        match self {
-            Link::Datagrams(datagrams) => datagrams.endpoint.reject(request),
+        match &mut self.carrier {
+            Carrier::Datagrams(datagrams) => datagrams.endpoint.reject(request),
+            // Over a stream it has been answered.
+            Carrier::Connection(_) => {}
         }
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
-        match self {
-            Link::Datagrams(datagrams) => datagrams.endpoint.poll_event(),
+        loop {
+            let event = self.carrier.poll_event()?;
+            let Some(oscore) = &mut self.oscore else { return Some(event) };
+            match oscore.event(&mut self.carrier, event) {
+                Ok(Some(event)) => return Some(event),
+                Ok(None) => {}
+                Err(error) => self.fail(error),
+            }
         }
+    }
+
+    fn fail(&mut self, error: OscoreError) {
+        self.broken = Some(error.into());
     }
 
     /// Sends what is to be sent and waits until something has happened. May be given up at any time.
@@ -96,14 +196,12 @@ impl Link {
     /// # Errors
     /// The server can't be reached (any more): nothing that is under way will be answered.
     pub(crate) async fn turn(&mut self) -> Result<()> {
-        match self {
-            Link::Datagrams(datagrams) => {
-                let turn = datagrams.turn().await;
-                turn.map_err(|error| {
-                    let text = format!("{}: {}", datagrams.peer, udp::reason(&error));
-                    Error::new(ErrorKind::CONNECT, text).hint("check the host and the port").temporary()
-                })
-            }
+        if let Some(error) = self.broken.take() {
+            return Err(error);
+        }
+        match &mut self.carrier {
+            Carrier::Datagrams(datagrams) => datagrams.turn().await,
+            Carrier::Connection(connection) => connection.turn().await,
         }
     }
 }

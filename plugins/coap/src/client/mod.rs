@@ -1,18 +1,21 @@
 //! The client: a task that owns the link, and a handle that talks to it.
 //!
-//! `udp` is the socket with the message layer, `address` finds out whose, `link` what all transports have in common, `calls`
-//! keeps track of what is published, `asking` of requests, `observing` of subscriptions, `stream` hands their messages over,
-//! `driver` puts them together. `reply` makes messages, outcomes and failures of responses, and `order` tells new
-//! notifications from old ones.
+//! `udp` is the socket with the message layer, `secure` DTLS between them, `connection` TCP and TLS, `address` finds out where
+//! to, `link` is what all transports have in common. `calls` keeps track of what is published, `asking` of requests,
+//! `observing` of subscriptions, `stream` hands their messages over, `driver` puts them together. `reply` makes messages,
+//! outcomes and failures of responses, and `order` tells new notifications from old ones.
 
 mod address;
 mod asking;
 mod calls;
+mod connection;
 mod driver;
 mod link;
 mod observing;
 mod order;
 mod reply;
+#[cfg_attr(not(feature = "dtls"), path = "no_dtls.rs")]
+mod secure;
 mod stream;
 mod udp;
 
@@ -88,7 +91,7 @@ impl Client {
         target: Target,
         context: &Context,
     ) -> Result<Client> {
-        let link = Link::open(&target, options).await?;
+        let link = Link::open(&target, options, context.state_dir()).await?;
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let driver = driver::Driver::new(link, target, options, context, commands.downgrade())?;
         let task = spawn(driver.run(receiver));

@@ -58,10 +58,13 @@ impl Reply {
             .add(topic, payload)
             .meta("code", MetaValue::Text(&number))
             .meta("code_name", MetaValue::Text(code_name(code).unwrap_or("unknown")))
-            .meta("type", MetaValue::Text(show::message_type(packet)))
             .meta("token", MetaValue::Text(&token))
-            .meta("message_id", MetaValue::Uint(u64::from(packet.header.message_id)))
             .meta("peer", MetaValue::Text(&peer));
+        if !message::is_of_stream(packet) {
+            record = record
+                .meta("type", MetaValue::Text(show::message_type(packet)))
+                .meta("message_id", MetaValue::Uint(u64::from(packet.header.message_id)));
+        }
         record = match observed {
             Some(number) => record.meta("observe", MetaValue::Uint(u64::from(number))),
             None => record
@@ -97,9 +100,11 @@ impl Reply {
         let mut put = |name: &str, value: Value| details.insert(name.to_owned(), value);
         put("code", packet.header.code.to_string().into());
         put("code_name", code_name(packet.header.code).into());
-        put("type", show::message_type(packet).into());
+        if !message::is_of_stream(packet) {
+            put("type", show::message_type(packet).into());
+            put("message_id", packet.header.message_id.into());
+        }
         put("token", Token::of(packet).to_string().into());
-        put("message_id", packet.header.message_id.into());
         put("round_trip_ms", self.tally.milliseconds().into());
         put("retransmissions", self.tally.retransmissions.into());
         put("request_blocks", self.answer.request_blocks.into());
@@ -180,6 +185,15 @@ pub(crate) fn failed(why: Failure) -> Error {
             ErrorKind::PROTOCOL,
             format!("the answer has the critical option {number}, which is not understood here"),
         ),
+        Failure::TooLarge { length, limit } => Error::new(
+            ErrorKind::PROTOCOL,
+            format!("the message has {length} bytes, and the server takes {limit} at most"),
+        )
+        .hint("--block-size sends it in blocks"),
+        Failure::NotAuthentic => Error::new(
+            ErrorKind::PROTOCOL,
+            "the answer is not protected as the request was, so that anybody may have sent it (OSCORE)",
+        ),
     }
 }
 
@@ -191,7 +205,9 @@ pub(crate) fn failed_outcome(why: Failure) -> Outcome {
     };
     let error = failed(why);
     let outcome = match why {
-        Failure::Reset | Failure::CriticalOption(_) => Outcome::refused(error.message()),
+        Failure::Reset | Failure::CriticalOption(_) | Failure::TooLarge { .. } => {
+            Outcome::refused(error.message())
+        }
         _ => Outcome::unconfirmed(error.message()),
     };
     outcome.details(json!({ "retransmissions": retransmissions }))

@@ -15,9 +15,10 @@ use tokio::time::{Sleep, sleep_until};
 use tracemq_plugin_api::prelude::*;
 
 use super::address::choose;
+use super::secure::Secure;
 use crate::config::ConnectOptions;
 use crate::endpoint::{Endpoint, Limits, Transmit};
-use crate::target::Target;
+use crate::target::{Target, Transport};
 
 /// The longest datagram that there can be.
 const LONGEST: usize = 65_535;
@@ -29,6 +30,7 @@ pub(crate) struct Datagrams {
     pub(crate) peer: SocketAddr,
     socket: UdpSocket,
     group: bool,
+    secure: Option<Box<Secure>>,
     /// The socket took no more.
     held: Option<Transmit>,
     buffer: Box<[u8]>,
@@ -37,26 +39,42 @@ pub(crate) struct Datagrams {
 }
 
 impl Datagrams {
-    /// Looks the name up and makes the socket. Nothing is sent.
+    /// Looks the name up and makes the socket. Without DTLS nothing is sent; with DTLS it returns when there is an
+    /// association.
     ///
     /// # Errors
-    /// The name is none, the network is not there, or the interface.
+    /// The name is none, the network is not there, or the interface; the server refuses, or is not who it should be.
     pub(crate) async fn open(target: &Target, options: &ConnectOptions) -> Result<Datagrams> {
+        let secure = match target.transport {
+            Transport::Dtls => Some(Box::new(Secure::new(target, options)?)),
+            _ => None,
+        };
         let peer = lookup(target, options).await?;
         let socket = open(peer, options).map_err(|error| {
             Error::new(ErrorKind::CONNECT, format!("{}: {}", target.shown(), reason(&error)))
         })?;
         let group = peer.ip().is_multicast();
-        Ok(Datagrams {
+        if group {
+            options.check_group(target.transport)?;
+        }
+        let mut datagrams = Datagrams {
             endpoint: Endpoint::new(options.parameters(), Limits::CLIENT),
             peer,
             socket,
             group,
+            secure,
             held: None,
             buffer: vec![0; LONGEST].into_boxed_slice(),
             sleep: Box::pin(sleep_until(tokio::time::Instant::now())),
             armed: None,
-        })
+        };
+        if let Some(secure) = &mut datagrams.secure {
+            secure.begin()?;
+        }
+        while datagrams.secure.as_ref().is_some_and(|secure| !secure.is_open()) {
+            datagrams.turn().await?;
+        }
+        Ok(datagrams)
     }
 
     /// Sends what is to be sent, and waits until something has happened: a datagram came, or a deadline passed. May be given
@@ -64,13 +82,14 @@ impl Datagrams {
     ///
     /// # Errors
     /// The peer is not reachable: what was under way with it will not be answered.
-    pub(crate) async fn turn(&mut self) -> io::Result<()> {
+    pub(crate) async fn turn(&mut self) -> Result<()> {
         loop {
             self.flush()?;
             if self.receive()? {
                 return Ok(());
             }
-            let timeout = self.endpoint.next_timeout();
+            let secure = self.secure.as_mut().and_then(|secure| secure.next_timeout());
+            let timeout = [secure, self.endpoint.next_timeout()].into_iter().flatten().min();
             if let Some(timeout) = timeout
                 && self.armed != Some(timeout)
             {
@@ -83,10 +102,13 @@ impl Datagrams {
             };
             tokio::select! {
                 biased;
-                ready = self.socket.ready(interest) => drop(ready?),
+                ready = self.socket.ready(interest) => drop(ready.map_err(|error| self.unreachable(&error))?),
                 () = &mut self.sleep, if timeout.is_some() => {
                     self.armed = None;
                     self.endpoint.handle_timeout(Instant::now());
+                    if let Some(secure) = &mut self.secure {
+                        secure.handle_timeout(&mut self.endpoint, self.peer)?;
+                    }
                     self.flush()?;
                     return Ok(());
                 }
@@ -94,8 +116,23 @@ impl Datagrams {
         }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        while let Some(transmit) = self.held.take().or_else(|| self.endpoint.poll_transmit()) {
+    fn unreachable(&self, error: &io::Error) -> Error {
+        let text = format!("{}: {}", self.peer, reason(error));
+        Error::new(ErrorKind::CONNECT, text).hint("check the host and the port").temporary()
+    }
+
+    /// The next datagram for the socket.
+    fn poll_transmit(&mut self) -> Result<Option<Transmit>> {
+        if let Some(held) = self.held.take() {
+            return Ok(Some(held));
+        }
+        let Some(secure) = &mut self.secure else { return Ok(self.endpoint.poll_transmit()) };
+        let bytes = secure.poll_transmit(&mut self.endpoint)?;
+        Ok(bytes.map(|bytes| Transmit { peer: self.peer, bytes }))
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        while let Some(transmit) = self.poll_transmit()? {
             let sent = match self.group {
                 true => self.socket.try_send_to(&transmit.bytes, transmit.peer),
                 false => self.socket.try_send(&transmit.bytes),
@@ -110,35 +147,45 @@ impl Datagrams {
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
                 // A server of a group that is gone says nothing about the others.
                 Err(_) if self.group && transmit.peer != self.peer => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.unreachable(&error)),
             }
         }
         Ok(())
     }
 
     /// Whether anything came.
-    fn receive(&mut self) -> io::Result<bool> {
+    fn receive(&mut self) -> Result<bool> {
         for count in 0..AT_ONCE {
             let received = match self.group {
                 true => self.socket.try_recv_from(&mut self.buffer),
                 false => self.socket.try_recv(&mut self.buffer).map(|length| (length, self.peer)),
             };
             match received {
-                Ok((length, peer)) => {
-                    self.endpoint.receive(Instant::now(), peer, &self.buffer[..length]);
-                }
+                Ok((length, peer)) => match &mut self.secure {
+                    None => self.endpoint.receive(Instant::now(), peer, &self.buffer[..length]),
+                    Some(secure) => secure.receive(&mut self.endpoint, peer, &self.buffer[..length])?,
+                },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(count > 0),
                 Err(_) if self.group => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.unreachable(&error)),
             }
         }
         Ok(true)
     }
 }
 
+impl Drop for Datagrams {
+    fn drop(&mut self) {
+        for bytes in self.secure.iter_mut().flat_map(|secure| secure.close()) {
+            // A goodbye that can't be said is left unsaid.
+            let _ = self.socket.try_send(&bytes);
+        }
+    }
+}
+
 async fn lookup(target: &Target, options: &ConnectOptions) -> Result<SocketAddr> {
     let failed = |why: String| Error::new(ErrorKind::CONNECT, format!("look up {}: {why}", target.host));
-    let limit = options.timeout.connect_timeout.duration();
+    let limit = options.net.timeout.connect_timeout.duration();
     let (host, zone) = match target.host.split_once('%') {
         Some((host, zone)) => (host, Some(scope(zone).map_err(|error| failed(reason(&error)))?)),
         None => (target.host.as_str(), None),

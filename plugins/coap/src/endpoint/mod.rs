@@ -102,6 +102,10 @@ pub enum Failure {
     Forgotten,
     /// The response has a critical option that is not understood, the number of which this is.
     CriticalOption(u16),
+    /// The message is longer than the peer takes: its length, and the limit. Only of a stream.
+    TooLarge { length: usize, limit: usize },
+    /// The response was not protected as the request was (OSCORE), so that anybody may have sent it.
+    NotAuthentic,
 }
 
 /// What has happened.

@@ -1,6 +1,6 @@
 //! Methods and response codes by name (RFC 7252 section 12.1, RFC 7959, 8132, 8516, 8768, 9177).
 
-use coap_lite::{MessageClass, RequestType};
+use coap_lite::{MessageClass, Packet, RequestType};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tracemq_plugin_api::{schemars, serde};
@@ -110,6 +110,17 @@ pub fn class(code: MessageClass) -> u8 {
 /// A method, registered or not. `0.00` is none.
 pub fn is_request(code: MessageClass) -> bool {
     (1..0x20).contains(&u8::from(code))
+}
+
+/// Whether a message came over a stream, where it has neither type nor message id (RFC 8323 section 3.2), nor a version: 0
+/// stands for that.
+pub fn is_of_stream(packet: &Packet) -> bool {
+    packet.header.get_version() == 0
+}
+
+/// Says so.
+pub fn mark_of_stream(packet: &mut Packet) {
+    packet.header.set_version(0);
 }
 
 pub fn is_response(code: MessageClass) -> bool {

@@ -16,7 +16,9 @@ mod wire;
 
 pub use block::Block;
 pub use coap_lite::{CoapOption, MessageClass, MessageType, Packet};
-pub use code::{Method, class, code_name, code_text, is_request, is_response, parse_code};
+pub use code::{
+    Method, class, code_name, code_text, is_of_stream, is_request, is_response, mark_of_stream, parse_code,
+};
 pub use format::{content_format_name, content_format_number};
 pub use option::{Definition, ValueFormat, definition, parse_option, parse_option_number, show_value};
 pub use options::{

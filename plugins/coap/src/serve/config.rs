@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tracemq_plugin_api::net::ServerTlsOptions;
 use tracemq_plugin_api::prelude::{Error, Result, Span};
 use tracemq_plugin_api::{schemars, serde};
 
@@ -13,7 +14,10 @@ use super::handler::WELL_KNOWN;
 use super::loss::Probability;
 use super::resources::{Limits, Representation};
 use super::service::{MAX_AGE, Manners};
+#[cfg(feature = "dtls")]
+use crate::dtls::ServePskOptions;
 use crate::message::{self, CoapOption, MessageClass, Packet, parse_code, path_of};
+use crate::oscore::OscoreOptions;
 use crate::target::{Target, Transport};
 
 /// Of what clients make, in resources of the largest size.
@@ -22,10 +26,10 @@ const LARGEST_IN_ALL: usize = 8;
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ServeOptions {
-    /// Address to listen on, ADDR:PORT; port 0 takes any free one (default 127.0.0.1:5683)
+    /// Address to listen on, ADDR:PORT; port 0 takes any free one (default 127.0.0.1:5683, for coaps and coaps+tcp 127.0.0.1:5684)
     #[schemars(title = "Address", extend(
         "x-group" = "server", "x-order" = 210, "x-title-fr" = "Adresse",
-        "x-help-fr" = "Adresse d'écoute, ADRESSE:PORT ; le port 0 prend un port libre (par défaut 127.0.0.1:5683)"
+        "x-help-fr" = "Adresse d'écoute, ADRESSE:PORT ; le port 0 prend un port libre (par défaut 127.0.0.1:5683, pour coaps et coaps+tcp 127.0.0.1:5684)"
     ))]
     pub bind: Option<String>,
 
@@ -91,6 +95,16 @@ pub struct ServeOptions {
         "x-help-fr" = "Perdre cette part de tous les datagrammes, dans les deux sens, par exemple 10%"
     ))]
     pub loss: Option<String>,
+
+    #[serde(flatten)]
+    pub oscore: OscoreOptions,
+
+    #[cfg(feature = "dtls")]
+    #[serde(flatten)]
+    pub psk: ServePskOptions,
+
+    #[serde(flatten)]
+    pub tls: ServerTlsOptions,
 }
 
 impl Default for ServeOptions {
@@ -106,6 +120,10 @@ impl Default for ServeOptions {
             reply: None,
             delay: Span::default(),
             loss: None,
+            oscore: OscoreOptions::default(),
+            #[cfg(feature = "dtls")]
+            psk: ServePskOptions::default(),
+            tls: ServerTlsOptions::default(),
         }
     }
 }
@@ -116,6 +134,8 @@ impl fmt::Debug for ServeOptions {
             .field("bind", &self.bind)
             .field("folder", &self.folder)
             .field("resources", &self.resource.len())
+            .field("oscore", &self.oscore)
+            .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
 }
@@ -146,11 +166,11 @@ impl ServeOptions {
     /// A URL of a resource, or of a transport that is not served.
     pub(super) fn listen(&self, url: Option<&str>) -> Result<Listen> {
         let target = url.map(Target::parse).transpose()?;
-        let transport = target.as_ref().map_or(Transport::Udp, |target| target.transport);
-        if transport != Transport::Udp {
-            let scheme = transport.scheme();
-            return Err(Error::unsupported(format!("{scheme}:// can't be served: write coap://ADDR:PORT")));
-        }
+        // Who gives keys or a certificate and no scheme means DTLS, CoAP's own security.
+        let secure = self.has_psk() || self.tls.is_set();
+        let without_scheme = if secure { Transport::Dtls } else { Transport::Udp };
+        let transport = target.as_ref().map_or(without_scheme, |target| target.transport);
+        self.fits(transport)?;
         if let Some(target) =
             target.as_ref().filter(|target| !target.path.is_empty() || target.query.is_some())
         {
@@ -163,6 +183,46 @@ impl ServeOptions {
             (None, None) => format!("127.0.0.1:{}", transport.default_port()),
         };
         Ok(Listen { transport, bind })
+    }
+
+    fn fits(&self, transport: Transport) -> Result<()> {
+        self.oscore.parameters()?;
+        let scheme = transport.scheme();
+        let needs = |what: &str| Err(Error::config(format!("a {scheme} server needs {what}")));
+        #[cfg(feature = "dtls")]
+        self.psk.check()?;
+        match transport {
+            Transport::Udp | Transport::Tcp if self.has_psk() => {
+                Err(Error::config(format!("--psk is for coaps://; {scheme}:// is not encrypted")))
+            }
+            Transport::Udp | Transport::Tcp if self.tls.is_set() => Err(Error::config(format!(
+                "--tls-cert and --tls-key are for coaps:// and coaps+tcp://; {scheme}:// is not encrypted"
+            ))),
+            Transport::Tls if self.has_psk() => {
+                Err(Error::config("--psk is for coaps:// (DTLS); coaps+tcp:// has certificates alone"))
+            }
+            Transport::Tls if !self.tls.is_set() => needs("a certificate: give --tls-cert and --tls-key"),
+            Transport::Dtls if cfg!(not(feature = "dtls")) => {
+                Err(Error::unsupported("coaps:// needs DTLS, without which this plugin was built"))
+            }
+            Transport::Dtls if !self.has_psk() && !self.tls.is_set() => needs(
+                "pre-shared keys or a certificate: give --psk IDENTITY=KEY, or --tls-cert and --tls-key",
+            ),
+            Transport::Tcp | Transport::Tls if self.loss.is_some() => {
+                Err(Error::config(format!("--loss is for datagrams: over {scheme}:// nothing is lost")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    #[cfg(feature = "dtls")]
+    fn has_psk(&self) -> bool {
+        self.psk.is_set()
+    }
+
+    #[cfg(not(feature = "dtls"))]
+    fn has_psk(&self) -> bool {
+        false
     }
 
     pub(super) fn manners(&self) -> Result<Manners> {
@@ -273,7 +333,11 @@ mod tests {
             (None, json!({"resource": ["a?b=c"]}), "query"),
             (None, json!({"resource": ["/.well-known/core=x"]}), "made by the server"),
             (Some("coap://h/path"), json!({}), "no path"),
-            (Some("coap+tcp://h"), json!({}), "coap://"),
+            (Some("coaps+tcp://h"), json!({}), "--tls-cert"),
+            (Some("coaps://h"), json!({}), "--psk"),
+            (Some("coap+tcp://h"), json!({"loss": "1%"}), "--loss"),
+            (Some("coap://h"), json!({"tls_cert": "c"}), "coaps"),
+            (None, json!({"oscore_sender_id": "01"}), "--oscore-master-secret"),
         ] {
             let text = options(json).check(url).expect_err(part).to_string();
             assert!(text.contains(part), "{text}");

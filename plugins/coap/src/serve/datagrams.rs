@@ -87,6 +87,13 @@ impl Datagrams {
         self.happenings(now, identity);
     }
 
+    /// There is no way to this peer any more.
+    pub fn forget(&mut self, now: Instant, peer: SocketAddr) {
+        self.desk.gone(now, peer);
+        self.endpoint.forget(now, peer);
+        self.happenings(now, None);
+    }
+
     /// Does what is due: retransmissions, delayed answers, notifications.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);

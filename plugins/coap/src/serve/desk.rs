@@ -4,11 +4,14 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use coap_lite::ResponseType;
+use serde_json::json;
 use tokio::sync::Notify;
+use tracemq_plugin_api::prelude::{Event, EventKind};
+use tracemq_plugin_api::serde_json;
 
 use super::handler::{self, Answer};
 use super::observers::{Key, Link, Settled};
@@ -16,6 +19,7 @@ use super::service::{MAX_AGE, Response, Service};
 use super::show::Sender;
 use crate::blockwise::{Assembled, Bodies, BodyLimits, slice};
 use crate::message::{self, Block, CoapOption, MessageClass, Method, Packet, Token, uri_of};
+use crate::oscore::{self, Opened, Refusal};
 
 /// Answers that can't be made a second time, and may still be fetched in blocks.
 const KEPT: usize = 64;
@@ -41,6 +45,7 @@ pub struct Notice {
 pub struct Desk {
     service: Arc<Service>,
     link: Link,
+    oscore: Option<Arc<Mutex<oscore::Server>>>,
     wake: Arc<Notify>,
     bodies: Bodies,
     kept: Kept,
@@ -49,10 +54,15 @@ pub struct Desk {
 }
 
 impl Desk {
-    pub fn new(service: Arc<Service>, limits: BodyLimits) -> Desk {
+    /// With `oscore` nothing is answered that is not protected.
+    pub fn new(
+        service: Arc<Service>,
+        limits: BodyLimits,
+        oscore: Option<Arc<Mutex<oscore::Server>>>,
+    ) -> Desk {
         let (link, wake) = service.attach();
         let bodies = Bodies::new(limits);
-        Desk { service, link, wake, bodies, kept: Kept::default(), exponent: limits.exponent }
+        Desk { service, link, oscore, wake, bodies, kept: Kept::default(), exponent: limits.exponent }
     }
 
     pub fn service(&self) -> &Service {
@@ -66,6 +76,33 @@ impl Desk {
 
     /// Takes a request and answers it. `None`: the client wants no answer (RFC 7967).
     pub fn request(&mut self, now: Instant, sender: &Sender, packet: Packet) -> Option<Reply> {
+        let Some(oscore) = self.oscore.clone() else { return self.plain(now, sender, packet) };
+        let token = Token::of(&packet);
+        let opened = oscore.lock().unwrap_or_else(PoisonError::into_inner).open(sender.peer, &packet);
+        match opened {
+            Opened::Answer(answer, refusal) => {
+                if let Some(refusal) = refusal {
+                    self.refused(sender.peer, refusal);
+                }
+                Some(self.at_once(answer))
+            }
+            Opened::Plain { request, client } => {
+                let sender = Sender { identity: Some(client), ..sender.clone() };
+                let mut reply = self.plain(now, &sender, request)?;
+                let mut oscore = oscore.lock().unwrap_or_else(PoisonError::into_inner);
+                reply.packet = oscore.protect(sender.peer, token, &reply.packet)?;
+                Some(reply)
+            }
+        }
+    }
+
+    fn refused(&self, peer: SocketAddr, refusal: Refusal) {
+        let text = format!("a request of {peer} was refused: {refusal}");
+        let details = json!({ "what": "message", "peer": peer.to_string(), "reason": refusal.to_string() });
+        self.service.events().emit(Event::new(EventKind::CLIENT_REFUSED, text).details(details));
+    }
+
+    fn plain(&mut self, now: Instant, sender: &Sender, packet: Packet) -> Option<Reply> {
         let unwanted = message::uint(&packet, CoapOption::NoResponse).unwrap_or(0);
         let reply = self.answer(now, sender, packet);
         let class = message::class(reply.packet.header.code);
@@ -73,7 +110,7 @@ impl Desk {
     }
 
     fn answer(&mut self, now: Instant, sender: &Sender, packet: Packet) -> Reply {
-        if let Some(answer) = handler::refuse(&packet) {
+        if let Some(answer) = self.not_for_us(&packet).or_else(|| handler::refuse(&packet)) {
             self.service.refused(sender, packet, answer.code);
             return self.at_once(with_body(&answer));
         }
@@ -95,6 +132,12 @@ impl Desk {
             Block { more: false, ..block }.put(&mut reply.packet, CoapOption::Block1);
         }
         reply
+    }
+
+    /// A protected message, and no keys.
+    fn not_for_us(&self, packet: &Packet) -> Option<Answer> {
+        let protected = self.oscore.is_none() && message::first(packet, CoapOption::Oscore).is_some();
+        protected.then(|| Answer::because(ResponseType::BadOption, "this server does not speak OSCORE"))
     }
 
     /// Answers a request whose body is whole, with the block of the answer that is asked for.
@@ -157,7 +200,17 @@ impl Desk {
         }
         let mut packet = self.part(&request, &notification.answer, notification.observe);
         packet.set_token(notification.key.token.as_bytes().to_vec());
+        if let Some(oscore) = &self.oscore {
+            let Key { peer, token, .. } = notification.key;
+            let mut oscore = oscore.lock().unwrap_or_else(PoisonError::into_inner);
+            packet = oscore.protect(peer, token, &packet)?;
+        }
         Some(Notice { key: notification.key, packet, confirmable: notification.confirmable })
+    }
+
+    /// A peer is gone that may not be told anything any more.
+    pub fn gone(&self, now: Instant, peer: SocketAddr) {
+        self.service.gone(self.link, peer, now);
     }
 
     pub fn has_notices(&self) -> bool {

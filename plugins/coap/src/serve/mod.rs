@@ -5,6 +5,7 @@
 //! who is told of it, `show` hands it to the host. `folder` serves files, `patch` changes JSON, `loss` loses datagrams.
 
 mod config;
+mod connections;
 mod datagrams;
 mod desk;
 mod folder;
@@ -13,6 +14,7 @@ mod loss;
 mod observers;
 mod patch;
 mod resources;
+mod secure;
 mod server;
 mod service;
 mod show;

@@ -147,6 +147,13 @@ impl Observers {
         keys.iter().filter_map(|key| self.remove(key, now)).collect()
     }
 
+    /// A peer is gone that may not be told anything any more.
+    pub fn gone(&mut self, link: Link, peer: SocketAddr, now: Instant) -> Vec<Gone> {
+        let of_peer = |key: &&Key| key.link == link && key.peer == peer;
+        let keys: Vec<Key> = self.there.keys().filter(of_peer).copied().collect();
+        keys.iter().filter_map(|key| self.remove(key, now)).collect()
+    }
+
     pub fn len(&self) -> usize {
         self.there.len()
     }

@@ -1,6 +1,7 @@
 //! The server as the host sees it.
 
-use std::net::UdpSocket as StdSocket;
+use std::net::{SocketAddr, UdpSocket as StdSocket};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,28 +9,33 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 use socket2::SockRef;
-use tokio::net::UdpSocket;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
-use tracemq_plugin_api::net::listen_datagrams;
+use tracemq_plugin_api::net::{self, TlsAcceptor, listen_datagrams, tls_acceptor};
 use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::sdk::{MessageView, spawn};
 use tracemq_plugin_api::{schemars, serde, serde_json};
 
-use super::config::{ServeOptions, guess, resource_name};
+use super::config::{Listen, ServeOptions, guess, resource_name};
+use super::connections::Front;
 use super::datagrams::Datagrams;
 use super::desk::Desk;
 use super::folder::{self, Folder};
 use super::loss::Loss;
 use super::observers::{Observers, PER_PEER};
 use super::resources::{Representation, Resources, Written};
+use super::secure::Secured;
 use super::service::Service;
 use super::show;
 use super::udp;
 use crate::blockwise::BodyLimits;
 use crate::endpoint::{Endpoint, Limits, Parameters};
 use crate::message::content_format_number;
+use crate::oscore;
+use crate::target::Transport;
+use crate::tcp::ALPN;
 
 /// Batches that wait for the host; what is beyond waits in a bounded queue of our own.
 const BATCHES: usize = 4;
@@ -92,13 +98,8 @@ impl CoapServer {
         let events = context.events().clone();
         let service = Arc::new(Service::new(resources, observers, options.manners()?, events));
 
-        let socket = listen_datagrams(&listen.bind)?;
-        let cannot =
-            |error| Error::new(ErrorKind::CONNECT, format!("cannot listen on {}: {error}", listen.bind));
-        let socket = enlarge(socket);
-        let local = socket.local_addr().map_err(cannot)?;
-        let socket = UdpSocket::from_std(socket).map_err(cannot)?;
-        let scheme = listen.transport.scheme();
+        // Before anything is served, so that what is wrong is found out first.
+        let way = Way::open(&listen, &options, context.state_dir())?;
 
         let mut helpers = vec![spawn(check(Arc::clone(&service)))];
         if let Some(root) = options.folder.clone() {
@@ -115,15 +116,116 @@ impl CoapServer {
             helpers.push(spawn(folder::watch(folder, Arc::clone(&service))));
         }
 
-        let limits = endpoint_limits(options.max_observers as usize);
-        let endpoint = Endpoint::new(Parameters::default(), limits);
-        let desk = Desk::new(Arc::clone(&service), body_limits(options.max_size as usize));
-        let datagrams = Datagrams::new(endpoint, desk, scheme, loss);
         let (stop, stopping) = watch::channel(false);
-        let sockets = Mutex::new(vec![spawn(udp::run(socket, datagrams, stopping))]);
-        let addresses = vec![format!("{scheme}://{local}")];
+        let (local, serving) = way.serve(&listen, &options, &service, loss, stopping)?;
+        let sockets = Mutex::new(vec![serving]);
+        let addresses = vec![format!("{}://{local}", listen.transport.scheme())];
         Ok(CoapServer { addresses, service, messages: Mutex::new(false), stop, sockets, helpers })
     }
+}
+
+/// What the server listens by, opened and with its files read.
+struct Way {
+    oscore: Option<Arc<Mutex<oscore::Server>>>,
+    kind: Kind,
+}
+
+enum Kind {
+    Datagrams { socket: StdSocket, security: Security },
+    Connections { listener: std::net::TcpListener, tls: Option<TlsAcceptor> },
+}
+
+/// Of datagrams: DTLS or none.
+#[cfg(feature = "dtls")]
+type Security = Option<Box<crate::dtls::Server>>;
+#[cfg(not(feature = "dtls"))]
+type Security = ();
+
+impl Way {
+    fn open(listen: &Listen, options: &ServeOptions, state_dir: Option<&Path>) -> Result<Way> {
+        let oscore = options.oscore.open(state_dir)?.map(oscore::Server::new).transpose()?;
+        let oscore = oscore.map(|server| Arc::new(Mutex::new(server)));
+        let kind = match listen.transport {
+            Transport::Udp | Transport::Dtls => {
+                let security = security(listen, options)?;
+                Kind::Datagrams { socket: enlarge(listen_datagrams(&listen.bind)?), security }
+            }
+            Transport::Tcp | Transport::Tls => {
+                let secure = listen.transport.is_secure();
+                let tls = secure.then(|| tls_acceptor(&options.tls, &[ALPN])).transpose()?;
+                Kind::Connections { listener: net::listen(&listen.bind)?, tls }
+            }
+        };
+        Ok(Way { oscore, kind })
+    }
+
+    /// Where it listens, and the task that serves.
+    fn serve(
+        self,
+        listen: &Listen,
+        options: &ServeOptions,
+        service: &Arc<Service>,
+        loss: Loss,
+        stopping: watch::Receiver<bool>,
+    ) -> Result<(SocketAddr, JoinHandle<()>)> {
+        let cannot =
+            |error| Error::new(ErrorKind::CONNECT, format!("cannot listen on {}: {error}", listen.bind));
+        let (scheme, longest) = (listen.transport.scheme(), options.max_size as usize);
+        let Way { oscore, kind } = self;
+        let desk = {
+            let service = Arc::clone(service);
+            move || Desk::new(Arc::clone(&service), body_limits(longest), oscore.clone())
+        };
+        match kind {
+            Kind::Datagrams { socket, security } => {
+                let local = socket.local_addr().map_err(cannot)?;
+                let socket = UdpSocket::from_std(socket).map_err(cannot)?;
+                let limits = endpoint_limits(options.max_observers as usize);
+                let endpoint = Endpoint::new(Parameters::default(), limits);
+                let datagrams = Datagrams::new(endpoint, desk(), scheme, loss);
+                let secured = secured(datagrams, security, service);
+                Ok((local, spawn(udp::run(socket, secured, stopping))))
+            }
+            Kind::Connections { listener, tls } => {
+                let local = listener.local_addr().map_err(cannot)?;
+                let listener = TcpListener::from_std(listener).map_err(cannot)?;
+                let front = Front {
+                    service: Arc::clone(service),
+                    desk: Box::new(desk),
+                    tls,
+                    transport: scheme,
+                    longest,
+                };
+                Ok((local, spawn(Arc::new(front).listen(listener, stopping))))
+            }
+        }
+    }
+}
+
+#[cfg(feature = "dtls")]
+fn security(listen: &Listen, options: &ServeOptions) -> Result<Security> {
+    let secure = listen.transport.is_secure();
+    let settings =
+        secure.then(|| crate::dtls::ServerSettings::new(&options.psk, &options.tls)).transpose()?;
+    settings.map(|settings| crate::dtls::Server::new(settings).map(Box::new)).transpose()
+}
+
+#[cfg(not(feature = "dtls"))]
+fn security(_: &Listen, _: &ServeOptions) -> Result<Security> {
+    Ok(())
+}
+
+#[cfg(feature = "dtls")]
+fn secured(datagrams: Datagrams, security: Security, service: &Arc<Service>) -> Secured {
+    match security {
+        Some(dtls) => Secured::dtls(datagrams, *dtls, Arc::clone(service)),
+        None => Secured::plain(datagrams),
+    }
+}
+
+#[cfg(not(feature = "dtls"))]
+fn secured(datagrams: Datagrams, (): Security, _: &Arc<Service>) -> Secured {
+    Secured::plain(datagrams)
 }
 
 fn enlarge(socket: StdSocket) -> StdSocket {

@@ -96,6 +96,14 @@ impl Service {
         }
     }
 
+    /// A peer is gone that may not be told anything any more.
+    pub fn gone(&self, link: Link, peer: SocketAddr, now: Instant) {
+        let gone = self.lock().observers.gone(link, peer, now);
+        for gone in gone {
+            self.tell_gone(&gone, "its association is closed");
+        }
+    }
+
     /// Carries out a request whose body is whole. `blocks` is in how many it came.
     pub fn request(
         &self,

@@ -1,4 +1,4 @@
-//! Serving over UDP: moves datagrams between a socket and [`Datagrams`].
+//! Serving over UDP: moves datagrams between a socket and [`Secured`].
 //!
 //! The socket is drained before anything is sent, and what is sent is sent in one go: under load a wake-up serves many
 //! requests. While the socket takes no more, nothing is read: what the kernel can't keep is lost, as it would be anyway.
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::sleep_until;
 
-use super::datagrams::Datagrams;
+use super::secure::Secured;
 use crate::endpoint::Transmit;
 
 /// Datagrams that are read before the answers are sent.
@@ -20,7 +20,7 @@ const READ: usize = 64;
 const LONGEST: usize = 65_535;
 
 /// Serves until it is told to stop.
-pub async fn run(socket: UdpSocket, mut datagrams: Datagrams, mut stopping: watch::Receiver<bool>) {
+pub async fn run(socket: UdpSocket, mut datagrams: Secured, mut stopping: watch::Receiver<bool>) {
     let wake = datagrams.wake();
     let mut buffer = vec![0; LONGEST];
     let mut unsent: Option<Transmit> = None;
@@ -36,7 +36,7 @@ pub async fn run(socket: UdpSocket, mut datagrams: Datagrams, mut stopping: watc
         let blocked = unsent.is_some();
         tokio::select! {
             biased;
-            _ = stopping.wait_for(|stopping| *stopping) => return,
+            _ = stopping.wait_for(|stopping| *stopping) => break,
             _ = socket.writable(), if blocked => {}
             _ = socket.readable(), if !blocked => receive(&socket, &mut datagrams, &mut buffer),
             () = wake.notified() => {}
@@ -45,13 +45,16 @@ pub async fn run(socket: UdpSocket, mut datagrams: Datagrams, mut stopping: watc
         }
         datagrams.handle_timeout(Instant::now());
     }
+    datagrams.close();
+    // What the socket does not take at once is left unsaid.
+    send(&socket, &mut datagrams, &mut unsent);
 }
 
-fn receive(socket: &UdpSocket, datagrams: &mut Datagrams, buffer: &mut [u8]) {
+fn receive(socket: &UdpSocket, datagrams: &mut Secured, buffer: &mut [u8]) {
     let now = Instant::now();
     for _ in 0..READ {
         match socket.try_recv_from(buffer) {
-            Ok((length, peer)) => datagrams.receive(now, peer, &buffer[..length], None),
+            Ok((length, peer)) => datagrams.receive(now, peer, &buffer[..length]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             // An answer of before could not be delivered (ICMP): whoever waits for it asks again.
             Err(error) => log::debug!("receiving: {error}"),
@@ -60,7 +63,7 @@ fn receive(socket: &UdpSocket, datagrams: &mut Datagrams, buffer: &mut [u8]) {
 }
 
 /// Sends what there is; what the socket does not take now stays.
-fn send(socket: &UdpSocket, datagrams: &mut Datagrams, unsent: &mut Option<Transmit>) {
+fn send(socket: &UdpSocket, datagrams: &mut Secured, unsent: &mut Option<Transmit>) {
     while let Some(transmit) = unsent.take().or_else(|| datagrams.poll_transmit()) {
         match socket.try_send_to(&transmit.bytes, transmit.peer) {
             Ok(_) => {}

@@ -1,0 +1,261 @@
+//! Serving over TCP and TLS: a task and a desk for each connection.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{sleep, sleep_until, timeout};
+use tracemq_plugin_api::net::TlsAcceptor;
+use tracemq_plugin_api::prelude::*;
+use tracemq_plugin_api::sdk::spawn;
+use tracemq_plugin_api::serde_json;
+
+use super::desk::Desk;
+use super::observers::Settled;
+use super::service::Service;
+use super::show::Sender;
+use crate::message::{Packet, Token};
+use crate::tcp::{Stream, StreamEvent};
+
+/// Connections at once.
+const MOST: usize = 1000;
+/// How long TLS and the client's first message may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a client may take to read the last of it.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// Pause after a failed accept, which mostly means that file descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How much is read at once.
+const CHUNK: usize = 16 << 10;
+/// While so much waits to be read by the client, nothing more is read of it, and it is told nothing.
+const MOST_WAITING: usize = 1 << 20;
+/// What a message may have beside the longest body.
+const OVERHEAD: usize = 64 << 10;
+
+/// What every connection needs.
+pub struct Front {
+    pub service: Arc<Service>,
+    pub desk: Box<dyn Fn() -> Desk + Send + Sync>,
+    pub tls: Option<TlsAcceptor>,
+    /// The scheme of the URL.
+    pub transport: &'static str,
+    /// The longest body that is taken.
+    pub longest: usize,
+}
+
+impl Front {
+    /// Takes in clients until it is told to stop.
+    pub async fn listen(self: Arc<Self>, listener: TcpListener, mut stopping: watch::Receiver<bool>) {
+        let room = Arc::new(Semaphore::new(MOST));
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stopping| *stopping) => break,
+                accepted = listener.accept() => accepted,
+            };
+            let (socket, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    log::warn!("cannot take in a connection: {error}");
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
+                self.refused(peer, &format!("there are {MOST} connections, which is the most there can be"));
+                continue;
+            };
+            let stopping = stopping.clone();
+            spawn(Arc::clone(&self).welcome(socket, peer, place, stopping));
+        }
+        // All connections have been told too; they take no longer than this.
+        let _ = timeout(GOODBYE, room.acquire_many(MOST as u32)).await;
+    }
+
+    async fn welcome(
+        self: Arc<Self>,
+        socket: TcpStream,
+        peer: SocketAddr,
+        _place: OwnedSemaphorePermit,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        // Small messages go at once; where that can't be set they go all the same.
+        let _ = socket.set_nodelay(true);
+        let Some(tls) = &self.tls else { return self.serve(socket, peer, stopping).await };
+        let opened = tokio::select! {
+            opened = timeout(PATIENCE, tls.accept(socket)) => opened,
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+        };
+        match opened {
+            Ok(Ok(socket)) => self.serve(socket, peer, stopping).await,
+            Ok(Err(error)) => self.refused(peer, &format!("TLS: {error}")),
+            Err(_) => self.refused(peer, "the TLS handshake took too long"),
+        }
+    }
+
+    async fn serve(
+        &self,
+        socket: impl AsyncRead + AsyncWrite + Send + Unpin,
+        peer: SocketAddr,
+        stopping: watch::Receiver<bool>,
+    ) {
+        let text = format!("client {peer} connected");
+        let details = json!({ "peer": peer.to_string(), "transport": self.transport });
+        self.service.events().emit(Event::new(EventKind::CLIENT_CONNECTED, text).details(details));
+        let mut connection = Connection {
+            stream: Stream::new(self.longest + OVERHEAD),
+            desk: (self.desk)(),
+            sender: Sender { peer, transport: self.transport, message: None, identity: None },
+            ready: false,
+            delayed: VecDeque::new(),
+            over: None,
+        };
+        connection.run(socket, stopping).await;
+        let why = connection.over.unwrap_or_else(|| "the server stops".to_owned());
+        let text = format!("client {peer} disconnected: {why}");
+        let details = json!({ "peer": peer.to_string(), "reason": why });
+        self.service.events().emit(Event::new(EventKind::CLIENT_DISCONNECTED, text).details(details));
+    }
+
+    fn refused(&self, peer: SocketAddr, why: &str) {
+        let text = format!("refused a connection ({peer}): {why}");
+        let details = json!({ "what": "connection", "peer": peer.to_string(), "reason": why });
+        self.service.events().emit(Event::new(EventKind::CLIENT_REFUSED, text).details(details));
+    }
+}
+
+struct Connection {
+    stream: Stream,
+    desk: Desk,
+    sender: Sender,
+    /// The client has sent its first message.
+    ready: bool,
+    /// Answers that wait because of --delay, in the order in which they are due.
+    delayed: VecDeque<(Instant, Packet)>,
+    over: Option<String>,
+}
+
+impl Connection {
+    async fn run(
+        &mut self,
+        socket: impl AsyncRead + AsyncWrite + Send + Unpin,
+        mut stopping: watch::Receiver<bool>,
+    ) {
+        let (mut read, mut write) = tokio::io::split(socket);
+        let wake = self.desk.wake();
+        let greeting = Instant::now() + PATIENCE;
+        let mut buffer = BytesMut::with_capacity(CHUNK);
+        let mut writing = Bytes::new();
+        while self.over.is_none() {
+            self.notify();
+            if writing.is_empty() {
+                writing = self.stream.take_outgoing();
+            }
+            let due = match self.delayed.front() {
+                Some((due, _)) => Some(*due),
+                None if !self.ready => Some(greeting),
+                None => None,
+            };
+            let alarm = async {
+                match due {
+                    Some(due) => sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let has_room = self.has_room();
+            tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stopping| *stopping) => break,
+                written = write.write(&writing), if !writing.is_empty() => match written {
+                    Ok(length) => writing.advance(length),
+                    Err(error) => self.over = Some(error.to_string()),
+                },
+                // Of a client that does not read, nothing is read either.
+                count = read.read_buf(&mut buffer), if has_room => match count {
+                    Ok(0) => {
+                        self.stream.ended();
+                        self.happenings();
+                    }
+                    Ok(_) => {
+                        self.stream.receive(&buffer.split());
+                        buffer.reserve(CHUNK);
+                        self.happenings();
+                    }
+                    Err(error) => self.over = Some(error.to_string()),
+                },
+                () = wake.notified(), if has_room => {}
+                () = alarm => self.late(),
+            }
+        }
+        self.stream.release();
+        let last = async {
+            write.write_all(&writing).await?;
+            write.write_all(&self.stream.take_outgoing()).await?;
+            write.shutdown().await
+        };
+        // Who does not take the last of it is left without.
+        let _ = timeout(GOODBYE, last).await;
+    }
+
+    fn has_room(&self) -> bool {
+        self.stream.waiting() < MOST_WAITING && self.delayed.len() < 1024
+    }
+
+    fn happenings(&mut self) {
+        while let Some(event) = self.stream.poll_event() {
+            match event {
+                StreamEvent::Ready => self.ready = true,
+                StreamEvent::Request(packet) => self.requested(packet),
+                StreamEvent::Over(why) => self.over = Some(why),
+                // This end asks for nothing; and a client that closes does so.
+                StreamEvent::Response(_) | StreamEvent::Pong | StreamEvent::Released => {}
+            }
+        }
+    }
+
+    fn requested(&mut self, packet: Packet) {
+        let token = packet.get_token().to_vec();
+        let now = Instant::now();
+        let Some(mut reply) = self.desk.request(now, &self.sender, packet) else { return };
+        reply.packet.set_token(token);
+        match reply.after.is_zero() {
+            true => self.send(&reply.packet),
+            false => self.delayed.push_back((now + reply.after, reply.packet)),
+        }
+    }
+
+    fn late(&mut self) {
+        let now = Instant::now();
+        if !self.ready {
+            self.over = Some("it sent no CSM, with which CoAP over TCP begins".to_owned());
+        }
+        while self.delayed.front().is_some_and(|(due, _)| *due <= now) {
+            if let Some((_, packet)) = self.delayed.pop_front() {
+                self.send(&packet);
+            }
+        }
+    }
+
+    fn notify(&mut self) {
+        let now = Instant::now();
+        while self.ready && self.has_room() {
+            let Some(notice) = self.desk.notice(now) else { return };
+            self.send(&notice.packet);
+            // Nothing is lost on the way.
+            let token = Token::of(&notice.packet);
+            self.desk.settled(now, self.sender.peer, token, Settled::Acknowledged);
+        }
+    }
+
+    fn send(&mut self, packet: &Packet) {
+        if let Err(error) = self.stream.send(packet) {
+            log::warn!("{}: an answer is not sent: {error}", self.sender.peer);
+        }
+    }
+}

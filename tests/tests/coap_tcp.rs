@@ -1,0 +1,183 @@
+//! coap+tcp:// and coaps+tcp:// (RFC 8323) against libcoap, in both directions.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use tracemq_tests::{
+    Certificates, Identity, LIBCOAP, LONG, LibcoapServer, Run, SHORT, Tracemq, json, libcoap_client,
+    resident_kib,
+};
+
+fn path(path: &std::path::Path) -> &str {
+    path.to_str().expect("a path of letters")
+}
+
+fn pki<'a>(certificates: &'a Certificates, identity: &'a Identity) -> [&'a str; 6] {
+    ["-c", path(&identity.cert), "-j", path(&identity.key), "-C", path(&certificates.ca)]
+}
+
+fn serve(tracemq: &Tracemq, scheme: &str, arguments: &[&str]) -> (Run, String) {
+    let serve = tracemq
+        .cmd(["serve", &format!("{scheme}://127.0.0.1:0"), "--json", "--resource", "/temp=21.5"])
+        .args(arguments)
+        .start();
+    let url = json(&serve.wait_stdout("://"))["url"].as_str().expect("a URL").to_owned();
+    assert!(url.starts_with(&format!("{scheme}://")), "{url}");
+    (serve, url)
+}
+
+/// GET, PUT of a body and back, observe: by our client.
+fn talks(tracemq: &Tracemq, url: &str, security: &[&str], length: usize) {
+    let body = "0123456789".repeat(length / 10);
+    let file = tracemq.write("body", &body);
+    let cmd = |arguments: &[&str]| tracemq.cmd(arguments).args(security).limit(LONG);
+    let done = cmd(&["request", url, "/", "--format", "json"]).finish().expect(0);
+    let message = json(&done.text());
+    assert!(message["meta"]["round_trip_ms"].as_f64().is_some(), "{message}");
+    // There are no types and message ids over a stream.
+    assert!(
+        message["meta"].get("type").is_none() && message["meta"].get("message_id").is_none(),
+        "{message}"
+    );
+    cmd(&["pub", url, "/body", "--file", path(&file)]).finish().expect(0);
+    let done = cmd(&["request", url, "/body", "--format", "json"]).finish().expect(0);
+    assert_eq!(json(&done.text())["payload"], body);
+    let done = cmd(&["sub", url, "/time", "-C", "2", "--format", "json"]).finish().expect(0);
+    assert_eq!(done.lines().len(), 2);
+}
+
+#[test]
+fn our_client_talks_to_both_libcoaps() {
+    let tracemq = Tracemq::new();
+    let certificates = Certificates::new();
+    for library in LIBCOAP {
+        let server =
+            LibcoapServer::start(library, &[&pki(&certificates, &certificates.server)[..], &["-n"]].concat());
+        talks(&tracemq, &server.url("coap+tcp"), &[], 100_000);
+        let url = server.url("coaps+tcp");
+        // libcoap 4.3.1 on GnuTLS does not get 100 KB out over TLS, to its own client neither.
+        let length = if library == "gnutls" { 10_000 } else { 100_000 };
+        talks(&tracemq, &url, &["--tls-ca", path(&certificates.ca)], length);
+        let get = |arguments: &[&str]| tracemq.cmd(["request", &url, "/"]).args(arguments).finish();
+        get(&["--tls-ca", path(&certificates.other_ca)]).expect_failure(3, &["not signed by a trusted CA"]);
+        get(&["--tls-ca", path(&certificates.ca), "--tls-server-name", "elsewhere.example"])
+            .expect_failure(3, &["elsewhere.example"]);
+    }
+}
+
+#[test]
+fn both_libcoaps_talk_to_our_server() {
+    let tracemq = Tracemq::new();
+    let certificates = Certificates::new();
+    let identity = &certificates.server;
+    let (plain, plain_url) = serve(&tracemq, "coap+tcp", &[]);
+    let (_tls, tls_url) =
+        serve(&tracemq, "coaps+tcp", &["--tls-cert", path(&identity.cert), "--tls-key", path(&identity.key)]);
+    let body = tracemq.write("body", "0123456789".repeat(10_000));
+    for library in LIBCOAP {
+        for (url, security) in [(&plain_url, vec![]), (&tls_url, vec!["-C", path(&certificates.ca)])] {
+            let client =
+                |arguments: &[&str]| libcoap_client(library).args(&security).args(arguments).limit(LONG);
+            let done = client(&[&format!("{url}/temp")]).finish().expect(0);
+            assert_eq!(done.text().trim(), "21.5", "{library} {url}: {done:?}");
+            client(&["-m", "put", "-f", path(&body), &format!("{url}/body")]).finish().expect(0);
+            let done = client(&[&format!("{url}/body")]).finish().expect(0);
+            assert_eq!(done.text().trim().len(), 100_000, "{library} {url}");
+            let observer = client(&["-s", "30", &format!("{url}/temp")]).start();
+            observer.wait_stdout("21.5");
+            client(&["-m", "put", "-e", "22.5", &format!("{url}/temp")]).finish().expect(0);
+            observer.wait_stdout("22.5");
+            client(&["-m", "put", "-e", "21.5", &format!("{url}/temp")]).finish().expect(0);
+        }
+    }
+    let request = json(&plain.wait_stdout("\"/body\""));
+    assert_eq!(request["meta"]["transport"], "coap+tcp", "{request}");
+    plain.interrupt().expect(0);
+}
+
+#[test]
+fn our_client_and_server_talk() {
+    let tracemq = Tracemq::new();
+    let (serve, url) = serve(&tracemq, "coap+tcp", &[]);
+    let observer = tracemq.cmd(["sub", &url, "/temp", "-C", "3", "--format", "json"]).start();
+    observer.wait_stdout("21.5");
+    for value in ["one", "two"] {
+        tracemq.cmd(["pub", &url, "/temp", value]).finish().expect(0);
+        observer.wait_stdout(value);
+    }
+    observer.wait().expect(0);
+    serve.interrupt().expect(0);
+}
+
+/// It goes on by itself when the server is there again.
+#[test]
+fn an_observation_survives_its_connection() {
+    let tracemq = Tracemq::new();
+    let (first, url) = serve(&tracemq, "coap+tcp", &[]);
+    let observer = tracemq.cmd(["sub", &url, "/temp", "--format", "json"]).start();
+    observer.wait_stdout("21.5");
+    drop(first);
+    observer.wait_stderr("registering again");
+    let address = url.trim_start_matches("coap+tcp://");
+    let _second =
+        tracemq.cmd(["serve", &format!("coap+tcp://{address}"), "--json", "--resource", "/temp=99"]).start();
+    observer.wait_stdout("99");
+}
+
+#[test]
+fn whoever_does_not_speak_coap_is_told_apart() {
+    let tracemq = Tracemq::new();
+    // Nobody listens.
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = free.local_addr().expect("a port").port();
+    drop(free);
+    let get = |port: u16| {
+        tracemq
+            .cmd(["request", &format!("coap+tcp://127.0.0.1:{port}"), "/", "--connect-timeout", "2s"])
+            .finish()
+    };
+    get(port).expect_failure(3, &["refused"]);
+    // Somebody takes the connection and says nothing, or something else.
+    for (greeting, part) in [(&b""[..], "said nothing"), (b"SSH-2.0-OpenSSH_9.2\r\n", "")] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("a port").port();
+        let server = std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().expect("a client");
+            client.write_all(greeting).expect("it listens");
+            client.set_read_timeout(Some(SHORT)).expect("a time-out");
+            let mut rest = Vec::new();
+            // Until it leaves, however it does.
+            let _ = client.read_to_end(&mut rest);
+        });
+        get(port).expect_failure(3, &[part]);
+        server.join().expect("the server");
+    }
+}
+
+#[test]
+fn a_hostile_client_is_cut_off() {
+    let tracemq = Tracemq::new();
+    let (serve, url) = serve(&tracemq, "coap+tcp", &["--max-size", "64KiB"]);
+    let address = url.trim_start_matches("coap+tcp://").to_owned();
+    let before = resident_kib(serve.pid());
+    let csm = [0x00, 0xE1];
+    for (bytes, why) in [
+        // A request before the CSM, a length of 4 GiB, a reserved token length, a broken option.
+        (vec![0x01, 0x01, 0x07], "CSM"),
+        ([&csm[..], &[0xF0, 0xFF, 0xFF, 0xFF, 0xFF, 0x01]].concat(), "longer than"),
+        ([&csm[..], &[0x09, 0x01]].concat(), "token length"),
+        ([&csm[..], &[0x10, 0x01, 0xF0]].concat(), "option"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), ""),
+    ] {
+        let mut client = TcpStream::connect(&address).expect("a connection");
+        client.set_read_timeout(Some(SHORT)).expect("a time-out");
+        client.write_all(&bytes).expect("it listens");
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).expect("it closes");
+        // Its own CSM, and an Abort (7.05) that says why.
+        assert!(answer.contains(&0xE5), "{answer:02x?}");
+        assert!(String::from_utf8_lossy(&answer).contains(why), "{why}: {answer:02x?}");
+    }
+    assert!(resident_kib(serve.pid()) < before + 8192);
+    let done = libcoap_client("openssl").arg(format!("{url}/temp")).finish().expect(0);
+    assert_eq!(done.text().trim(), "21.5");
+}
