@@ -11,6 +11,7 @@ use fe2o3_amqp::transport::Error as TransportError;
 use fe2o3_amqp::{Connection as Amqp, Session};
 use fe2o3_amqp_types::definitions::Fields;
 use serde_amqp::Value;
+use tokio::io::BufReader;
 use tokio::time::timeout;
 use tracemq_plugin_api::net::{Dialer, NetError, Stream, WsRequest, explain_io};
 use tracemq_plugin_api::prelude::*;
@@ -24,6 +25,8 @@ use crate::config::{Login, Settings, Transport};
 use crate::endpoint::Dialect;
 use crate::error::{Condition, one_line};
 
+/// Bytes that one read asks for.
+const READ: usize = 128 * 1024;
 /// The largest frame that we take.
 const FRAME: u32 = 256 * 1024;
 const WEB_PATH: &str = "/$servicebus/websocket";
@@ -89,7 +92,8 @@ impl Dial {
         if settings.tls {
             self.dialer.warnings().iter().for_each(|warning| log::warn!("{warning}"));
         }
-        let mut stream = self.dial().await?;
+        // fe2o3-amqp by itself reads eight kilobytes at a time.
+        let mut stream = BufReader::with_capacity(READ, self.dial().await?);
         log_in(&mut stream, &settings.login, &settings.hostname).await.map_err(at)?;
         let mut builder = Amqp::builder()
             .container_id(format!("tracemq-{}", unique()))
