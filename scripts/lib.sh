@@ -36,6 +36,7 @@ cargo_quietly() {
 
 # The CoAP plugin's DTLS is OpenSSL's: the system's where its headers are, else one that is built along, which takes minutes.
 # To be handed to every call of cargo for the whole workspace, so that nothing is built twice.
+# shellcheck disable=SC2034 # for the scripts that source this
 coap_features=()
 has_openssl() {
     local folder
@@ -47,6 +48,7 @@ has_openssl() {
     return 1
 }
 if ! has_openssl; then
+    # shellcheck disable=SC2034
     coap_features=(--features tracemq-plugin-coap/vendored-openssl)
 fi
 

@@ -274,7 +274,7 @@ fn two_processes_share_the_numbers() {
     let tracemq = Tracemq::new();
     let (_serve, port) = serve(&tracemq, &[]);
     let url = format!("coap://127.0.0.1:{port}");
-    tracemq.cmd(["request", &url, "/hello"]).args(keys("02", "01")).finish().expect(0);
+    // Its registration is the first contact, of which the server wants to know whether it is new.
     let observer =
         tracemq.cmd(["sub", &url, "/hello", "-C", "4", "--format", "json"]).args(keys("02", "01")).start();
     observer.wait_stdout("world");

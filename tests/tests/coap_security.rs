@@ -239,6 +239,26 @@ fn a_client_that_starts_again_on_its_port_is_let_in() {
     }
 }
 
+/// A server that was killed says no goodbye, and one that is started again knows nothing of the association.
+#[test]
+fn an_observation_survives_its_server() {
+    let tracemq = Tracemq::new();
+    let (mut first, url) = serve(&tracemq, &["--psk", "ann=secret", "--max-age", "1"]);
+    let patience = ["--ack-timeout", "200ms", "--max-retransmit", "1", "--connect-timeout", "2s"];
+    let observer = tracemq
+        .cmd(["sub", &url, "/temp", "--format", "json", "--psk-identity", "ann", "--psk-key", "secret"])
+        .args(patience)
+        .start();
+    observer.wait_stdout("21.5");
+    first.signal(9);
+    until(SHORT, || (!first.alive()).then_some(())).expect("it is killed");
+    observer.wait_stderr("registering again");
+    let _second = tracemq
+        .cmd(["serve", &url, "--json", "--resource", "/temp=99", "--psk", "ann=secret", "--max-age", "1"])
+        .start();
+    observer.wait_stdout("99");
+}
+
 #[test]
 fn half_open_handshakes_cost_no_memory() {
     let tracemq = Tracemq::new();

@@ -67,7 +67,7 @@ impl Carrier {
 
     fn poll_event(&mut self) -> Option<Event> {
         match self {
-            Carrier::Datagrams(datagrams) => datagrams.endpoint.poll_event(),
+            Carrier::Datagrams(datagrams) => datagrams.poll_event(),
             Carrier::Connection(connection) => connection.poll_event(),
         }
     }

@@ -44,6 +44,10 @@ impl Secure {
         match *self {}
     }
 
+    pub(crate) fn down(&mut self, _: &mut Endpoint, _: SocketAddr) {
+        match *self {}
+    }
+
     pub(crate) fn close(&mut self) -> Vec<Bytes> {
         match *self {}
     }

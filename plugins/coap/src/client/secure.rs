@@ -166,8 +166,10 @@ impl Secure {
         Ok(())
     }
 
-    /// What was under way is forgotten: the driver fails it with the error that says why.
-    fn down(&mut self, endpoint: &mut Endpoint, peer: SocketAddr) {
+    /// What was under way is forgotten: the driver fails it with the error that says why. A server that was started again
+    /// knows nothing of the association, and says nothing either (RFC 6347 section 4.1.2.7): that is why it is made anew
+    /// whenever something was not answered.
+    pub(crate) fn down(&mut self, endpoint: &mut Endpoint, peer: SocketAddr) {
         self.state = State::Down;
         self.waiting = None;
         while endpoint.poll_transmit().is_some() {}

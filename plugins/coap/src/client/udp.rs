@@ -17,7 +17,7 @@ use tracemq_plugin_api::prelude::*;
 use super::address::choose;
 use super::secure::Secure;
 use crate::config::ConnectOptions;
-use crate::endpoint::{Endpoint, Limits, Transmit};
+use crate::endpoint::{Endpoint, Event, Failure, Limits, Transmit};
 use crate::target::{Target, Transport};
 
 /// The longest datagram that there can be.
@@ -116,7 +116,23 @@ impl Datagrams {
         }
     }
 
-    fn unreachable(&self, error: &io::Error) -> Error {
+    /// The next thing that happened.
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        let event = self.endpoint.poll_event()?;
+        if let Event::Failed { why: Failure::TimedOut { .. }, .. } = event {
+            self.forget_association();
+        }
+        Some(event)
+    }
+
+    fn forget_association(&mut self) {
+        if let Some(secure) = &mut self.secure {
+            secure.down(&mut self.endpoint, self.peer);
+        }
+    }
+
+    fn unreachable(&mut self, error: &io::Error) -> Error {
+        self.forget_association();
         let text = format!("{}: {}", self.peer, reason(error));
         Error::new(ErrorKind::CONNECT, text).hint("check the host and the port").temporary()
     }

@@ -1,6 +1,4 @@
-//! The calls of OpenSSL that the openssl crate has no names for. The only unsafe code of the plugin.
-
-#![allow(unsafe_code)]
+//! The calls of OpenSSL that the openssl crate has no names for.
 
 use std::os::raw::{c_int, c_long};
 use std::ptr;

@@ -303,6 +303,49 @@ fn what_is_lost_is_sent_again() {
 }
 
 #[test]
+fn there_are_only_so_many_associations() {
+    let mut server = psk_server();
+    let mut clients = Vec::new();
+    for port in 1..=1100 {
+        let mut client = psk_client("ann", "secret");
+        exchange(&mut client, &mut server, port);
+        clients.push(client);
+    }
+    assert_eq!(format!("{server:?}"), "Server { peers: 1024, .. }");
+    // The quietest have made room, and were told so.
+    let mut closed = 0;
+    while let Some(event) = server.poll_event() {
+        if let ServerEvent::Closed { peer, why } = event {
+            assert!(peer.port() <= 76 && why.contains("room"), "{peer}: {why}");
+            closed += 1;
+        }
+    }
+    assert_eq!(closed, 76);
+    assert!(
+        server.send(Instant::now(), address(1100), b"x") && !server.send(Instant::now(), address(1), b"x")
+    );
+}
+
+#[test]
+fn who_is_not_heard_of_is_forgotten() {
+    let mut server = psk_server();
+    let mut client = psk_client("ann", "secret");
+    exchange(&mut client, &mut server, 1);
+    established(&mut client, &mut server);
+    // Another brings its cookie back, and then says nothing.
+    let mut half = psk_client("ann", "secret");
+    server.receive(Instant::now(), address(2), half.poll_transmit().unwrap());
+    half.receive(server.poll_transmit().unwrap().1);
+    server.receive(Instant::now(), address(2), half.poll_transmit().unwrap());
+    assert_eq!(format!("{server:?}"), "Server { peers: 2, .. }");
+    server.handle_timeout(Instant::now() + Duration::from_secs(31));
+    assert!(refused(&mut server).contains("nothing was heard"));
+    assert_eq!(format!("{server:?}"), "Server { peers: 1, .. }");
+    server.handle_timeout(Instant::now() + Duration::from_secs(25 * 3600));
+    assert!(matches!(server.poll_event(), Some(ServerEvent::Closed { .. })));
+}
+
+#[test]
 fn nothing_is_kept_of_whoever_brings_no_cookie_back() {
     let mut server = psk_server();
     for port in 1..=2000 {
