@@ -10,7 +10,6 @@ use coap_lite::ResponseType;
 
 use super::patch::{self, Failure, JSON_PATCH, MERGE_PATCH};
 use super::resources::{ETag, Refused, Representation, Resources, Written};
-use crate::links::Filter;
 use crate::message::{
     CoapOption, MessageClass, Method, Packet, add, code_text, content_format, content_format_name, first,
     path_of, set_uint, uint,
@@ -18,7 +17,6 @@ use crate::message::{
 
 /// Where discovery looks (RFC 6690 section 4).
 pub const WELL_KNOWN: &str = "/.well-known/core";
-const LINK_FORMAT: u16 = 40;
 const TEXT: u16 = 0;
 const OCTETS: u16 = 42;
 
@@ -145,16 +143,14 @@ pub fn handle(resources: &mut Resources, request: &Packet, body: Bytes) -> Handl
     }
 }
 
-fn discover(resources: &Resources, request: &Packet, method: Method) -> Answer {
+fn discover(resources: &mut Resources, request: &Packet, method: Method) -> Answer {
     if method != Method::Get {
         let text = format!("{WELL_KNOWN} can only be read");
         return Answer::because(ResponseType::MethodNotAllowed, text);
     }
-    let queries = request.get_option(CoapOption::UriQuery);
-    let filters: Vec<Filter> =
-        queries.into_iter().flatten().map(|query| Filter::parse(&String::from_utf8_lossy(query))).collect();
-    let text = resources.describe("/", &filters);
-    read(&Representation::new(Bytes::from(text), Some(LINK_FORMAT)), request)
+    let queries = request.get_option(CoapOption::UriQuery).into_iter().flatten();
+    let queries: Vec<String> = queries.map(|query| String::from_utf8_lossy(query).into_owned()).collect();
+    read(&resources.listing("/", &queries), request)
 }
 
 /// If-Match and If-None-Match (RFC 7252 section 5.10.8).
@@ -182,14 +178,11 @@ pub fn not_found(path: &str) -> Answer {
     Answer::because(ResponseType::NotFound, format!("there is no resource {path}"))
 }
 
-fn get(resources: &Resources, request: &Packet, path: &str) -> Answer {
+fn get(resources: &mut Resources, request: &Packet, path: &str) -> Answer {
     match resources.get(path) {
         Some(state) => read(state, request),
         // What a folder's listing is elsewhere.
-        None if resources.is_collection(path) => {
-            let text = resources.describe(path, &[]);
-            read(&Representation::new(Bytes::from(text), Some(LINK_FORMAT)), request)
-        }
+        None if resources.is_collection(path) => read(&resources.listing(path, &[]), request),
         None => not_found(path),
     }
 }

@@ -22,6 +22,8 @@ pub struct Representation {
 
 pub type ETag = [u8; 8];
 
+const LINK_FORMAT: u16 = 40;
+
 impl Representation {
     pub fn new(payload: Bytes, format: Option<u16>) -> Representation {
         let mut digest = Sha256::new();
@@ -78,6 +80,14 @@ pub enum Written {
     Changed,
 }
 
+/// What was listed, and how it was asked for.
+#[derive(Debug)]
+struct Listing {
+    path: String,
+    queries: Vec<String>,
+    state: Representation,
+}
+
 #[derive(Debug)]
 pub struct Resources {
     there: BTreeMap<String, Resource>,
@@ -87,11 +97,13 @@ pub struct Resources {
     bytes: usize,
     /// The number of the last child that a POST has made.
     last_child: u64,
+    /// As long as it is true.
+    last_listing: Option<Listing>,
 }
 
 impl Resources {
     pub fn new(limits: Limits) -> Resources {
-        Resources { there: BTreeMap::new(), limits, count: 0, bytes: 0, last_child: 0 }
+        Resources { there: BTreeMap::new(), limits, count: 0, bytes: 0, last_child: 0, last_listing: None }
     }
 
     /// The most bytes of one representation.
@@ -135,8 +147,7 @@ impl Resources {
             return Err(Refused::Full);
         }
         self.bytes = bytes;
-        let resource = Resource { state, origin: Origin::Memory };
-        self.there.insert(path.to_owned(), resource);
+        self.set(path, Some(Resource { state, origin: Origin::Memory }));
         if before.is_some() {
             return Ok(Written::Changed);
         }
@@ -167,7 +178,7 @@ impl Resources {
         if self.is_file(path) {
             return Err(Refused::ReadOnly);
         }
-        let Some(gone) = self.there.remove(path) else { return Ok(false) };
+        let Some(gone) = self.set(path, None) else { return Ok(false) };
         self.count -= 1;
         self.bytes -= path.len() + gone.state.payload.len();
         Ok(true)
@@ -180,21 +191,49 @@ impl Resources {
         }
         // The outcome is of no interest: it can't be a file.
         let _ = (!self.is_file(path)).then(|| self.remove(path));
-        self.there.insert(path.to_owned(), Resource { state, origin: Origin::File });
+        self.set(path, Some(Resource { state, origin: Origin::File }));
         true
     }
 
     /// The file is gone.
     pub fn remove_file(&mut self, path: &str) -> bool {
-        self.is_file(path) && self.there.remove(path).is_some()
+        self.is_file(path) && self.set(path, None).is_some()
     }
 
-    /// What stands beneath a path, in link format (RFC 6690), as far as all filters ask for it.
-    pub fn describe(&self, path: &str, filters: &[Filter]) -> String {
+    /// What stands beneath a path, in link format (RFC 6690), as far as all filters ask for it. The last listing is kept: it
+    /// is fetched in blocks, each of which asks for all of it.
+    pub fn listing(&mut self, path: &str, queries: &[String]) -> Representation {
+        if let Some(listing) =
+            self.last_listing.as_ref().filter(|last| last.path == path && last.queries == queries)
+        {
+            return listing.state.clone();
+        }
+        let text = self.describe(path, &queries.iter().map(|query| Filter::parse(query)).collect::<Vec<_>>());
+        let state = Representation::new(Bytes::from(text), Some(LINK_FORMAT));
+        let (path, queries) = (path.to_owned(), queries.to_vec());
+        self.last_listing = Some(Listing { path, queries, state: state.clone() });
+        state
+    }
+
+    fn describe(&self, path: &str, filters: &[Filter]) -> String {
         let beneath = join(path, "");
         let there = self.there.range(beneath.clone()..).take_while(|(name, _)| name.starts_with(&beneath));
         let links: Vec<Link> = there.map(|(name, resource)| link(name, &resource.state)).collect();
         links::write(links.iter().filter(|link| filters.iter().all(|filter| filter.matches(link))))
+    }
+
+    /// Puts a resource there, or takes one away.
+    fn set(&mut self, path: &str, resource: Option<Resource>) -> Option<Resource> {
+        let described = |resource: &Resource| link("", &resource.state);
+        let after = resource.as_ref().map(described);
+        let before = match resource {
+            Some(resource) => self.there.insert(path.to_owned(), resource),
+            None => self.there.remove(path),
+        };
+        if before.as_ref().map(described) != after {
+            self.last_listing = None;
+        }
+        before
     }
 }
 
@@ -274,6 +313,26 @@ mod tests {
         assert_ne!(etag(Some(0)), etag(None));
         assert_ne!(etag(Some(0)), etag(Some(50)));
         assert_ne!(etag(Some(0)), state("21.6").etag);
+    }
+
+    #[test]
+    fn a_listing_is_made_anew_when_it_would_be_another() {
+        let mut all = resources();
+        let listed =
+            |all: &mut Resources| String::from_utf8_lossy(&all.listing("/", &[]).payload).into_owned();
+        assert_eq!(listed(&mut all), "");
+        all.put("/a", state("1")).unwrap();
+        assert_eq!(listed(&mut all), "</a>;ct=0;obs");
+        all.put("/a", state("2")).unwrap();
+        assert!(all.last_listing.is_some(), "nothing of it has changed");
+        all.put("/a", Representation::new(Bytes::new(), Some(50))).unwrap();
+        assert_eq!(listed(&mut all), "</a>;ct=50;obs");
+        all.put_file("/b", state(""));
+        assert_eq!(listed(&mut all), "</a>;ct=50;obs,</b>;ct=0;obs");
+        all.remove("/a").unwrap();
+        all.remove_file("/b");
+        assert_eq!(listed(&mut all), "");
+        assert_eq!(all.listing("/", &["rt=x".into()]).payload, "");
     }
 
     #[test]
