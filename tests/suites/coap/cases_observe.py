@@ -80,8 +80,8 @@ class Observing(Case):
         again = client.receive(10)
         self.assertIsNotNone(again, "it was not sent again")
         self.assertEqual((again.id, again.token), (told.id, first.token))
-        # The state may be a newer one, but the machine's clock is the same: 2 to 3 s, and what a busy machine adds.
-        self.assertGreater(time.monotonic() - started, 1.5)
+        # After 2 to 3 s; a busy machine may have shown the first one late.
+        self.assertGreater(time.monotonic() - started, 0.5)
         client.acknowledge(again)
 
     def test_a_reset_ends_it(self):
