@@ -1,7 +1,7 @@
 //! Serving over UDP: moves datagrams between a socket and [`Secured`].
 //!
-//! The socket is drained before anything is sent, and what is sent is sent in one go: under load a wake-up serves many
-//! requests. While the socket takes no more, nothing is read: what the kernel can't keep is lost, as it would be anyway.
+//! A wake-up serves all that is there, and each answer leaves before the next request is read. While the socket takes no
+//! more, nothing is read: what the kernel can't keep is lost, as it would be anyway.
 
 use std::io;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use tokio::time::sleep_until;
 use super::secure::Secured;
 use crate::endpoint::Transmit;
 
-/// Datagrams that are read before the answers are sent.
+/// Datagrams that are dealt with before it is looked at what else is to be done.
 const READ: usize = 64;
 /// The longest there is.
 const LONGEST: usize = 65_535;
@@ -38,7 +38,7 @@ pub async fn run(socket: UdpSocket, mut datagrams: Secured, mut stopping: watch:
             biased;
             _ = stopping.wait_for(|stopping| *stopping) => break,
             _ = socket.writable(), if blocked => {}
-            _ = socket.readable(), if !blocked => receive(&socket, &mut datagrams, &mut buffer),
+            _ = socket.readable(), if !blocked => receive(&socket, &mut datagrams, &mut buffer, &mut unsent),
             () = wake.notified() => {}
             () = alarm => {}
             () = yield_now(), if !blocked && datagrams.has_notices() => {}
@@ -50,11 +50,17 @@ pub async fn run(socket: UdpSocket, mut datagrams: Secured, mut stopping: watch:
     send(&socket, &mut datagrams, &mut unsent);
 }
 
-fn receive(socket: &UdpSocket, datagrams: &mut Secured, buffer: &mut [u8]) {
+fn receive(socket: &UdpSocket, datagrams: &mut Secured, buffer: &mut [u8], unsent: &mut Option<Transmit>) {
     let now = Instant::now();
     for _ in 0..READ {
         match socket.try_recv_from(buffer) {
-            Ok((length, peer)) => datagrams.receive(now, peer, &buffer[..length]),
+            Ok((length, peer)) => {
+                datagrams.receive(now, peer, &buffer[..length]);
+                send(socket, datagrams, unsent);
+                if unsent.is_some() {
+                    return;
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             // An answer of before could not be delivered (ICMP): whoever waits for it asks again.
             Err(error) => log::debug!("receiving: {error}"),
