@@ -155,7 +155,7 @@ fn lines_are_put_one_after_the_other_or_many_at_once() {
     let (tracemq, server) = (Tracemq::new(), CoapServer::libcoap(&[]));
     let url = server.url("/lines");
     let lines: String = (0..3000).map(|number| format!("{number}\n")).collect();
-    for arguments in [&[][..], &["--in-flight", "64"]] {
+    for arguments in [&[][..], &["--nstart", "64"]] {
         let put = tracemq.cmd(["pub", &url, "--lines"]).args(arguments).stdin(lines.clone());
         put.limit(LONG).finish().expect(0);
         let last = request(&tracemq, &url, &[]);

@@ -49,12 +49,12 @@ pub struct ConnectOptions {
     ))]
     pub answer_timeout: Span,
 
-    /// How many requests may be under way at once. Constrained devices and networks want 1; with more, messages may arrive in another order
-    #[schemars(title = "In flight", range(min = 1, max = 1024), extend(
-        "x-group" = "transmission", "x-order" = 33, "x-title-fr" = "Requêtes simultanées",
-        "x-help-fr" = "Nombre de requêtes en cours à la fois. Les appareils et réseaux contraints en veulent 1 ; au-delà, les messages peuvent arriver dans un autre ordre"
+    /// How many requests may be under way at once (NSTART). Constrained devices and networks want 1; with more, messages may arrive in another order
+    #[schemars(title = "NSTART", range(min = 1, max = 1024), extend(
+        "x-group" = "transmission", "x-order" = 33, "x-title-fr" = "NSTART",
+        "x-help-fr" = "Nombre de requêtes en cours à la fois (NSTART). Les appareils et réseaux contraints en veulent 1 ; au-delà, les messages peuvent arriver dans un autre ordre"
     ))]
-    pub in_flight: u16,
+    pub nstart: u16,
 
     /// Size of blocks for what does not fit into one message: 16, 32, 64, 128, 256, 512 or 1024. When given, the server is asked for it from the start; else blocks are 1024 bytes, and the server chooses those of its answers
     #[schemars(title = "Block size", range(min = 16, max = 1024), extend(
@@ -101,7 +101,7 @@ impl Default for ConnectOptions {
             ack_timeout: Span::from_secs(2),
             max_retransmit: MAX_RETRANSMIT,
             answer_timeout: Span::from_secs(60),
-            in_flight: 1,
+            nstart: 1,
             block_size: None,
             max_body_size: MAX_BODY_SIZE,
             interface: None,
@@ -212,7 +212,7 @@ impl ConnectOptions {
         Parameters {
             ack_timeout: self.ack_timeout.duration(),
             max_retransmit: u32::from(self.max_retransmit),
-            nstart: usize::from(self.in_flight),
+            nstart: usize::from(self.nstart),
             response_timeout: self.answer_timeout(),
             ..Parameters::default()
         }

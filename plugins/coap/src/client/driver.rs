@@ -51,7 +51,7 @@ pub(super) struct Driver {
     pub(super) reconnect: bool,
     pub(super) observations: Observations,
     pub(super) preferences: Preferences,
-    in_flight: usize,
+    nstart: usize,
     works: FastMap<Handle, Work>,
     calls: Calls,
     /// Messages of calls that are under way, and the one of them that sends its body in blocks: two such might be mixed up
@@ -79,7 +79,7 @@ impl Driver {
             reconnect: context.reconnect(),
             observations: Observations::default(),
             preferences: options.preferences()?,
-            in_flight: usize::from(options.in_flight).max(1),
+            nstart: usize::from(options.nstart).max(1),
             works: FastMap::default(),
             calls: Calls::default(),
             publishing: 0,
@@ -247,7 +247,7 @@ impl Driver {
     /// Sends messages of calls, as many as may be under way. Whether any was dealt with.
     fn publish_more(&mut self) -> bool {
         let mut any = false;
-        while self.publishing < self.in_flight && self.calls.is_waiting() {
+        while self.publishing < self.nstart && self.calls.is_waiting() {
             let Some(next) = self.calls.next(&self.target) else { return any };
             let (place, job) = (next.place, Job::Publish(next.place));
             let manner = if next.confirmable { Manner::CONFIRMABLE } else { Manner::NON_CONFIRMABLE };
