@@ -18,8 +18,9 @@ from common import interleaved, wait_until
 
 PATH, CONTENT = "bench", b"21.5 degrees celsius"
 WINDOWS = (1, 8, 64)
-# How `tracemq bench pub` keeps so many under way: messages of a batch, batches.
-BATCHES = {1: (1, 1), 8: (1, 8), 64: (4, 16)}
+# `tracemq bench pub` hands over its messages as `pub` does, many at once; how many requests are under way is said by
+# `--nstart`. So its latencies are those of batches, and those of requests are taken from the outcomes of `pub --json`.
+BATCH = ("--batch", "256", "--in-flight", "2")
 OBSERVERS = 10_000
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -74,19 +75,27 @@ class Server:
 
 
 class Figures:
-    """What a client says of one run."""
+    """What a client says of one run, or of one for its rate and one for its latencies."""
 
     def __init__(self, command):
+        commands = command if isinstance(command, tuple) else (command,)
+        told = json.loads(self.run(commands[0]))
+        self.rate = told["messages_per_second"]
+        self.p50, self.p99 = told["latency_us"]["p50"], told["latency_us"]["p99"]
+        for outcomes in map(self.run, commands[1:]):
+            took = sorted(json.loads(line)["details"]["round_trip_ms"] * 1000 for line in outcomes.splitlines())
+            self.p50, self.p99 = (took[int((len(took) - 1) * part)] for part in (0.5, 0.99))
+        self.cpu = None
+
+    @staticmethod
+    def run(command):
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         except subprocess.TimeoutExpired:
             raise SystemExit(f"still running after 300 s: {command}")
         if done.returncode != 0:
             raise SystemExit(f"exit status {done.returncode}: {command}\n{done.stderr}")
-        told = json.loads(done.stdout)
-        self.rate = told["messages_per_second"]
-        self.p50, self.p99 = told["latency_us"]["p50"], told["latency_us"]["p99"]
-        self.cpu = None
+        return done.stdout
 
     def as_dict(self):
         return vars(self)
@@ -136,14 +145,11 @@ class Bench(common.Report):
         return [self.bare, "get", str(port), PATH, str(count), str(window)]
 
     def tracemq_client(self, port, count, window):
-        # The number of requests under way is an option of the connection; of the same name, `bench` has one of its own.
-        name = f"window-{window}"
         url = f"coap://127.0.0.1:{port}"
-        add = [self.tracemq, "profile", "add", name, url, "--in-flight", str(window), "--force"]
-        subprocess.run(add, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        batch, batches = BATCHES[window]
-        command = [self.tracemq, "bench", "pub", name, PATH, "--method", "get", "--size", "0", "--json", "--quiet"]
-        return [*command, "--count", str(count), "--batch", str(batch), "--in-flight", str(batches)]
+        get = [url, PATH, "--method", "get", "--nstart", str(window), "--json", "--quiet"]
+        rate = [self.tracemq, "bench", "pub", *get, "--size", "0", "--count", str(count), *BATCH]
+        latency = [self.tracemq, "pub", *get, "--empty", "--repeat", str(max(window, count // 10))]
+        return rate, latency
 
     def clients(self):
         server = self.libcoap()

@@ -13,7 +13,8 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(packet, again);
     assert!(written.len() <= bytes.len(), "the shortest form is written");
 
-    let _ = (message::uri_of(&packet), message::not_understood(&packet), message::code_text(packet.header.code));
+    let _ =
+        (message::uri_of(&packet), message::not_understood(&packet), message::code_text(packet.header.code));
     for (number, values) in packet.options() {
         for value in values {
             let _ = message::show_value(*number, value);

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use tracemq_coap::endpoint::{Endpoint, Event, Handle, Incoming, Limits, Manner, Parameters};
 use tracemq_coap::message;
 
+use super::hostile;
 use super::network::{Network, address, get, response};
 
 struct World {
@@ -118,6 +119,11 @@ fn a_thousand_requests_through_a_fifth_of_loss() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn nothing_grows_whatever_comes(bytes in prop::collection::vec(any::<u8>(), 0..20_000)) {
+        hostile::drive(&bytes);
+    }
 
     #[test]
     fn nothing_is_seen_twice(seed in any::<u64>(), loss in 0_u64..60, nstart in 1_usize..32, requests in 1_usize..60) {
