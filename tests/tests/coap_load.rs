@@ -19,7 +19,7 @@ fn a_thousand_confirmable_requests_complete_under_loss_and_none_is_done_twice() 
     let server = tracemq.cmd(command).start();
     let url = format!("coap://127.0.0.1:{}", coap_port(&server));
     let lines: String = (0..COUNT).map(|number| format!("request-{number}\n")).collect();
-    let flags = ["--in-flight", "64", "--ack-timeout", "100ms", "--max-retransmit", "15", "--method", "post"];
+    let flags = ["--nstart", "64", "--ack-timeout", "100ms", "--max-retransmit", "15", "--method", "post"];
     let publishing = tracemq.cmd(["pub", &url, "count", "--lines"]).args(flags).stdin(lines).limit(LONG);
     publishing.finish().expect(0);
     server.wait_stdout_lines(COUNT + 1, SHORT);

@@ -250,7 +250,7 @@ fn a_client_that_is_killed_never_repeats_a_number() {
     };
     for round in 0..100_usize {
         let mut client = tracemq
-            .cmd(["pub", &url, "/x", "--lines", "--in-flight", "64", "--ack-timeout", "100ms"])
+            .cmd(["pub", &url, "/x", "--lines", "--nstart", "64", "--ack-timeout", "100ms"])
             .args(keys("", "01"))
             .stdin(lines.as_str())
             .start();
