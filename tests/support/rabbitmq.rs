@@ -2,6 +2,7 @@
 //!
 //! It has a home, a node name, ports and an epmd of its own, so that it meets no other one, and none outlives the test.
 
+use crate::certificates::Certificates;
 use crate::ports::free_port;
 use crate::process::{Cmd, Run};
 use crate::wait::{LONG, until};
@@ -24,13 +25,38 @@ impl RabbitMq {
     /// Returns when it accepts clients, which takes an idle machine ten seconds. The user `guest` has the password `guest`.
     #[allow(clippy::new_without_default, reason = "it starts a server")]
     pub fn new() -> RabbitMq {
+        RabbitMq::start(|port| format!("listeners.tcp.default = 127.0.0.1:{port}\n"))
+    }
+
+    /// With TLS. The user `test-client` has the password `guest`, and the client certificate of this name is as good.
+    pub fn secure(certificates: &Certificates) -> RabbitMq {
+        let (ca, server) = (certificates.ca.display(), &certificates.server);
+        let tls = format!(
+            "ssl_options.cacertfile = {ca}\nssl_options.certfile = {}\nssl_options.keyfile = {}\n\
+             ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = false\n",
+            server.cert.display(),
+            server.key.display()
+        );
+        let login = "default_user = test-client\ndefault_pass = guest\nssl_cert_login_from = common_name\n\
+                     auth_mechanisms.1 = PLAIN\nauth_mechanisms.2 = EXTERNAL\n";
+        RabbitMq::start(|port| {
+            format!("listeners.tcp = none\nlisteners.ssl.default = 127.0.0.1:{port}\n{tls}{login}")
+        })
+    }
+
+    fn start(config: impl Fn(u16) -> String) -> RabbitMq {
         let folder =
             tempfile::Builder::new().prefix("tracemq-rabbit-").tempdir().expect("a temporary folder");
         let path = |name: &str| folder.path().join(name);
         let (port, names, distribution) = (free_port(), free_port(), free_port());
-        std::fs::write(path("plugins"), "[rabbitmq_amqp1_0].\n").expect("a file of ours");
-        let config =
-            format!("listeners.tcp.default = 127.0.0.1:{port}\nlog.console = true\nlog.file = false\n");
+        std::fs::write(path("plugins"), "[rabbitmq_amqp1_0,rabbitmq_auth_mechanism_ssl].\n")
+            .expect("a file of ours");
+        let config = format!(
+            "{}log.console = true
+log.file = false
+",
+            config(port)
+        );
         std::fs::write(path("rabbitmq.conf"), config).expect("a file of ours");
         let names = names.to_string();
         let epmd = Cmd::peer("epmd").args(["-address", "127.0.0.1", "-port", &names]).start();

@@ -135,6 +135,27 @@ fn who_is_refused_is_told_and_ends_with_4() {
 }
 
 #[test]
+fn by_tls_with_a_password_or_a_certificate() {
+    let (tracemq, certificates) = (Tracemq::new(), Certificates::new());
+    let rabbit = RabbitMq::secure(&certificates);
+    let url = format!("amqps://127.0.0.1:{}/q", rabbit.port());
+    let ca = certificates.ca.to_str().expect("a path of ours");
+    let path = |path: &std::path::Path| path.to_str().expect("a path of ours").to_owned();
+    let client = [&certificates.client.cert, &certificates.client.key].map(|file| path(file));
+    let command = |words: &[&str]| tracemq.cmd(words).args(["--tls-ca", ca]);
+    let plain = ["--username", "test-client", "--password", "guest"];
+    command(&["pub", &url, "by password"]).args(plain).finish().expect(0);
+    let external = ["--sasl", "external", "--tls-cert", &client[0], "--tls-key", &client[1]];
+    command(&["pub", &url, "by certificate"]).args(external).finish().expect(0);
+    let sub = command(&["sub", &url, "-C", "2", "--format", "raw"]).args(external).finish().expect(0);
+    assert_eq!(sub.lines(), ["by password", "by certificate"]);
+    let nameless = command(&["pub", &url, "x", "--sasl", "external"]);
+    nameless.finish().expect_failure(4, &["SASL"]);
+    command(&["pub", &url, "x", "--username", "test-client", "--password", "no"]).finish().expect(4);
+    tracemq.cmd(["pub", &url, "x"]).args(plain).finish().expect_failure(3, &["--tls-ca"]);
+}
+
+#[test]
 fn tls_that_the_server_does_not_speak_is_told() {
     let (tracemq, proton, certificates) = (Tracemq::new(), ProtonBroker::new(), Certificates::new());
     let url = format!("amqps://127.0.0.1:{}/q", proton.port());
