@@ -137,7 +137,7 @@ fn whoever_does_not_speak_coap_is_told_apart() {
     };
     get(port).expect_failure(3, &["refused"]);
     // Somebody takes the connection and says nothing, or something else.
-    for (greeting, part) in [(&b""[..], "said nothing"), (b"SSH-2.0-OpenSSH_9.2\r\n", "")] {
+    for (greeting, part) in [(&b""[..], "said nothing"), (b"SSH-2.0-OpenSSH_9.2\r\n", "speak no CoAP")] {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("a port").port();
         let server = std::thread::spawn(move || {

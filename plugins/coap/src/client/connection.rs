@@ -14,6 +14,7 @@ use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::sdk::spawn;
 
 use super::GOODBYE;
+use super::udp::reason;
 use crate::config::ConnectOptions;
 use crate::endpoint::{Busy, Event, Handle, Manner};
 use crate::message::Packet;
@@ -228,7 +229,7 @@ impl Connection {
             Happened::Written(Err(error)) | Happened::Read(Err(error)) => {
                 let error = match explain_io(&error) {
                     Some(explained) => explained.into(),
-                    None => self.lost(&error.to_string()),
+                    None => self.lost(&reason(&error)),
                 };
                 return Err(self.down(error));
             }
@@ -243,7 +244,13 @@ impl Connection {
     }
 
     fn lost(&self, why: &str) -> Error {
-        Error::new(ErrorKind::CONNECT, format!("{}: {why}", self.shown)).temporary()
+        let error = Error::new(ErrorKind::CONNECT, format!("{}: {why}", self.shown)).temporary();
+        match self.client.is_ready() {
+            true => error,
+            false => {
+                error.hint("check the port and the scheme: it may want TLS (coaps+tcp), or speak no CoAP")
+            }
+        }
     }
 
     /// The driver fails what was under way, with the error that says why.

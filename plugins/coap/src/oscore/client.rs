@@ -142,7 +142,10 @@ impl Client {
             Ok(plain) => plain,
             // The server could not make anything of the request, and said so without protection (RFC 8613 section 8.2).
             Err(Refusal::Unprotected) if matches!(message::class(packet.header.code), 4 | 5) => {
-                log::warn!("the answer is not protected by OSCORE: anybody may have sent it");
+                log::warn!(
+                    "the answer is not protected by OSCORE, so that anybody may have sent it; an error means that the \
+                     server has other keys: check --oscore-master-secret, the salt and the ids"
+                );
                 self.forget(below);
                 if stays {
                     carrier.cancel(below);
