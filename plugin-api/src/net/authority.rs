@@ -1,7 +1,4 @@
 //! Host and port, as they stand in a URL (RFC 3986, section 3.2).
-//!
-//! By hand and not with the `url` crate: that one brings Unicode tables of 0.2 MB into every plugin, for names that a
-//! resolver would not take in any other form than ASCII.
 
 /// Splits `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`. The host comes without brackets, and may be empty; the port is
 /// text still.

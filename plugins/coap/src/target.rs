@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use tracemq_plugin_api::net::split_host_port;
+use tracemq_plugin_api::net::{Location, bad_url, show_host_port};
 use tracemq_plugin_api::prelude::{About, Error, Result};
 
 use crate::message::{self, CoapOption, Packet};
@@ -65,30 +65,33 @@ impl Target {
     /// # Errors
     /// Another scheme, no host, a port or a path that is none, a fragment.
     pub fn parse(url: &str) -> Result<Target> {
-        let (scheme, rest) = url.split_once("://").ok_or_else(|| bad("has no scheme"))?;
+        Target::of(&Location::parse(url)?)
+    }
+
+    /// For connecting: [`Target::parse`], and the port must be one.
+    ///
+    /// # Errors
+    /// As [`Target::parse`].
+    pub fn of_peer(url: &str) -> Result<Target> {
+        Target::of(&Location::of_peer(url)?)
+    }
+
+    fn of(location: &Location<'_>) -> Result<Target> {
+        let (scheme, resource) = (location.scheme, location.path);
         let (_, transport, default_port) =
             SCHEMES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(scheme)).ok_or_else(|| {
-                bad(&format!(
+                bad_url(format!(
                     "has a scheme of another plugin: {scheme} is none of coap, coaps, coap+tcp, coaps+tcp"
                 ))
             })?;
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, resource) = rest.split_at(end);
-        if authority.contains('@') {
-            return Err(bad("has a user name, which CoAP knows nothing of")
+        if location.user.is_some() {
+            return Err(bad_url("has a user name, which CoAP knows nothing of")
                 .hint("coaps has --psk-identity and --psk-key, or certificates"));
         }
-        let (host, port) = split_host_port(authority).map_err(bad)?;
-        if host.is_empty() {
-            return Err(bad("names no host"));
-        }
-        let port = match port {
-            None => *default_port,
-            Some(text) => text
-                .parse()
-                .map_err(|_| bad(&format!("has {text:?} where a port is to stand (1 to 65535)")))?,
-        };
-        message::add_uri(&mut Packet::new(), resource).map_err(|error| bad(&format!("is wrong: {error}")))?;
+        let host = location.named_host()?;
+        let port = location.port.unwrap_or(*default_port);
+        message::add_uri(&mut Packet::new(), resource)
+            .map_err(|error| bad_url(format!("is wrong: {error}")))?;
         let (path, query) = match resource.split_once('?') {
             Some((path, query)) => (path, Some(query.to_owned())),
             None => (resource, None),
@@ -98,25 +101,9 @@ impl Target {
         Ok(Target { transport: *transport, host, port, path, query })
     }
 
-    /// For connecting: [`Target::parse`], and the port must be one.
-    ///
-    /// # Errors
-    /// As [`Target::parse`].
-    pub fn of_peer(url: &str) -> Result<Target> {
-        let target = Target::parse(url)?;
-        if target.port == 0 {
-            return Err(bad("has port 0, at which nobody listens"));
-        }
-        Ok(target)
-    }
-
     /// The form in which messages and errors name the peer.
     pub fn shown(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        show_host_port(&self.host, self.port)
     }
 
     /// The host as Uri-Host has it: a name. An address says nothing that the peer does not know (RFC 7252 section 5.10.1).
@@ -144,10 +131,6 @@ impl Target {
         message::add_uri(packet, own.as_deref().unwrap_or(&self.path)).map_err(wrong)?;
         message::add_uri(packet, topic).map_err(wrong)
     }
-}
-
-fn bad(what: &str) -> Error {
-    Error::config(format!("the target's URL {what}"))
 }
 
 #[cfg(test)]
@@ -187,7 +170,7 @@ mod tests {
     fn bad_urls_say_what_is_wrong() {
         let error = |url| Target::of_peer(url).unwrap_err().to_string();
         assert!(error("coap://").contains("names no host"));
-        assert!(error("coap://host:0").contains("port 0"));
+        assert!(error("coap://host:0").contains("not a port"));
         assert!(error("coap://host:70000").contains("port"));
         assert!(error("coap://::1").contains("brackets"));
         assert!(error("http://host").contains("scheme"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tracemq_plugin_api::net::NetOptions;
+use tracemq_plugin_api::net::{NetOptions, bad_url};
 use tracemq_plugin_api::prelude::{Error, Result, Span};
 use tracemq_plugin_api::{schemars, serde};
 
@@ -235,8 +235,7 @@ impl Settings {
 
     fn of_url(options: &ConnectOptions, mut endpoint: Endpoint) -> Result<Settings> {
         if endpoint.host.is_empty() {
-            return Err(Error::config("the target's URL names no host")
-                .hint("write sb://HOST/HUB, or give --connection-string"));
+            return Err(bad_url("names no host").hint("write sb://HOST/HUB, or give --connection-string"));
         }
         let (user, password) = (options.username.clone(), options.password.clone());
         let login = match endpoint.dialect {

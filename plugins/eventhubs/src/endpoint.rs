@@ -1,7 +1,7 @@
 //! The target: a connection string, `sb://HOST/HUB` for a hub, or `amqp://` and `amqps://HOST/QUEUE` for any broker's queue.
 
 use percent_encoding::percent_decode_str;
-use tracemq_plugin_api::net::split_host_port;
+use tracemq_plugin_api::net::{Location, bad_url, split_host_port};
 use tracemq_plugin_api::prelude::{About, Error, Result};
 
 use crate::connection_string::ConnectionString;
@@ -64,35 +64,23 @@ impl Endpoint {
     /// # Errors
     /// Another scheme, a port that is none, a path that is no hub.
     pub fn parse(url: &str) -> Result<Endpoint> {
-        let (scheme, rest) = url.split_once("://").ok_or_else(|| bad("has no scheme"))?;
+        let Location { scheme, host, port, path, .. } = Location::of_peer(url)?;
         let (_, dialect, tls, _) = *SCHEMES
             .iter()
             .find(|(name, ..)| name.eq_ignore_ascii_case(scheme))
-            .ok_or_else(|| bad("has a scheme that is none of this plugin (sb, amqp, amqps)"))?;
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
-        let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
-        let (host, port) = split_host_port(address).map_err(bad)?;
-        let port = match port {
-            None | Some("") => None,
-            Some(text) => match text.parse() {
-                Ok(0) | Err(_) => {
-                    return Err(bad(&format!("has a port that is none: {text:?} (1 to 65535)")));
-                }
-                Ok(port) => Some(port),
-            },
-        };
+            .ok_or_else(|| bad_url("has a scheme that is none of this plugin (sb, amqp, amqps)"))?;
         if path.starts_with(['?', '#']) {
-            return Err(bad("has a query, which means nothing here"));
+            return Err(bad_url("has a query, which means nothing here"));
         }
         let path = path.strip_prefix('/').unwrap_or(path);
-        let path = percent_decode_str(path).decode_utf8().map_err(|_| bad("has a path that is not UTF-8"))?;
+        let path =
+            percent_decode_str(path).decode_utf8().map_err(|_| bad_url("has a path that is not UTF-8"))?;
         let entity = match dialect {
             Dialect::Hubs => path.trim_end_matches('/'),
             Dialect::Queues => &path,
         };
         if dialect == Dialect::Hubs && entity.contains('/') {
-            return Err(bad("has more than a hub's name as its path")
+            return Err(bad_url("has more than a hub's name as its path")
                 .hint("write sb://HOST/HUB; partition and consumer group are options"));
         }
         let entity = (!entity.is_empty()).then(|| entity.to_owned());
@@ -120,10 +108,6 @@ pub fn gateway(option: &str, text: &str) -> Result<(String, Option<u16>)> {
         ),
     };
     Ok((host.to_owned(), port))
-}
-
-fn bad(what: &str) -> Error {
-    Error::config(format!("the target's URL {what}"))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The target's URL: transport, host, port, path.
 
-use tracemq_plugin_api::net::split_host_port;
-use tracemq_plugin_api::prelude::{About, Error, Result};
+use tracemq_plugin_api::net::{Location, bad_url, show_host_port};
+use tracemq_plugin_api::prelude::{About, Result};
 
 /// How the bytes travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,34 +42,24 @@ impl Endpoint {
     /// # Errors
     /// Another scheme, no host, a port that is none, a path where the transport has none.
     pub fn parse(url: &str) -> Result<Endpoint> {
-        let (scheme, rest) = url.split_once("://").ok_or_else(|| bad("has no scheme"))?;
+        let location = Location::of_peer(url)?;
+        let scheme = location.scheme;
         let (_, transport, default_port) =
             SCHEMES.iter().find(|(name, _, _)| name.eq_ignore_ascii_case(scheme)).ok_or_else(|| {
-                bad(&format!("{scheme}:// is not an MQTT scheme (mqtt, mqtts, mqtt+ws, mqtt+wss)"))
+                bad_url(format!(
+                    "has a scheme that is none of MQTT: {scheme} (mqtt, mqtts, mqtt+ws, mqtt+wss)"
+                ))
             })?;
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
-        let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
-        let (host, port) = split_host_port(address).map_err(bad)?;
-        if host.is_empty() {
-            return Err(bad("names no host"));
-        }
-        let port = match port {
-            None => *default_port,
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|port| *port != 0)
-                .ok_or_else(|| bad(&format!("{text:?} is not a port (1 to 65535)")))?,
-        };
+        let host = location.named_host()?;
+        let port = location.port.unwrap_or(*default_port);
         let web = matches!(transport, Transport::Ws | Transport::WsTls);
-        let path = match (web, path) {
+        let path = match (web, location.path) {
             (true, "" | "/") => DEFAULT_PATH.to_owned(),
             (true, path) if path.starts_with('/') => path.to_owned(),
             (true, query) => format!("{DEFAULT_PATH}{query}"),
             (false, "" | "/") => String::new(),
             (false, path) => {
-                return Err(bad(&format!("has a path ({path}), but {scheme}:// has none")).hint(
+                return Err(bad_url(format!("has a path ({path}), but {scheme}:// has none")).hint(
                     "the topic is an argument of its own; for a WebSocket path use mqtt+ws:// or mqtt+wss://",
                 ));
             }
@@ -79,16 +69,8 @@ impl Endpoint {
 
     /// The form in which messages and errors name the server.
     pub fn shown(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        show_host_port(&self.host, self.port)
     }
-}
-
-fn bad(what: &str) -> Error {
-    Error::config(format!("the target's URL {what}"))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tracemq_plugin_api::net::{NetOptions, TlsOptions};
+use tracemq_plugin_api::net::{NetOptions, TlsOptions, bad_url};
 use tracemq_plugin_api::prelude::{Error, Result, Span};
 use tracemq_plugin_api::{schemars, serde};
 
@@ -180,8 +180,9 @@ impl Settings {
                 Server::parse_list(&text).map_err(|error| named("NATS_URL in the environment", &error))?;
         }
         if servers.is_empty() {
-            return Err(Error::config("the target's URL names no host")
-                .hint("write nats://HOST, or set NATS_URL in the environment"));
+            return Err(
+                bad_url("names no host").hint("write nats://HOST, or set NATS_URL in the environment")
+            );
         }
         if options.ping_interval.duration().is_zero() {
             return Err(Error::config("--ping-interval: must be more than 0"));

@@ -1,7 +1,7 @@
 //! Servers as URLs: transport, host, port, path. A target may name several, with commas between them.
 
 use percent_encoding::percent_decode_str;
-use tracemq_plugin_api::net::split_host_port;
+use tracemq_plugin_api::net::{Location, bad_url, show_host_port, split_host_port};
 use tracemq_plugin_api::prelude::{About, Error, Result};
 
 /// How the bytes travel.
@@ -79,27 +79,17 @@ impl Server {
 
     fn parse(scheme: &str, rest: &str) -> Result<(Server, Option<UserInfo>)> {
         let (transport, default_port) = transport(scheme)?;
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
-        let (user, address) = match authority.rsplit_once('@') {
-            Some((user, address)) => (Some(user_info(user)?), address),
-            None => (None, authority),
-        };
-        let (host, port) = split_host_port(address).map_err(bad)?;
-        if host.is_empty() {
-            return Err(bad("names no host"));
-        }
-        let port = match port {
-            None | Some("") => default_port,
-            Some(text) => port_number(text)?,
-        };
-        let path = match (transport.is_web(), path) {
+        let location = Location::after_scheme(scheme, rest)?.refuse_port_0()?;
+        let user = location.user.map(user_info).transpose()?;
+        let host = location.named_host()?;
+        let port = location.port.unwrap_or(default_port);
+        let path = match (transport.is_web(), location.path) {
             (true, "") => "/".to_owned(),
             (true, path) if path.starts_with('/') => path.to_owned(),
             (true, query) => format!("/{query}"),
             (false, "" | "/") => String::new(),
             (false, path) => {
-                return Err(bad(&format!("has a path ({path}), but {scheme}:// has none")).hint(
+                return Err(bad_url(format!("has a path ({path}), but {scheme}:// has none")).hint(
                     "the subject is an argument of its own; for a WebSocket path use nats+ws:// or nats+wss://",
                 ));
             }
@@ -122,11 +112,7 @@ impl Server {
 
     /// The form in which messages and errors name the server.
     pub fn shown(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        show_host_port(&self.host, self.port)
     }
 }
 
@@ -136,13 +122,14 @@ fn transport(scheme: &str) -> Result<(Transport, u16)> {
         .find(|(name, _, _)| name.eq_ignore_ascii_case(scheme))
         .map(|(_, transport, port)| (*transport, *port))
         .ok_or_else(|| {
-            bad(&format!("has a scheme that is none of NATS: {scheme} (nats, tls, nats+ws, nats+wss)"))
+            bad_url(format!("has a scheme that is none of NATS: {scheme} (nats, tls, nats+ws, nats+wss)"))
         })
 }
 
 fn user_info(text: &str) -> Result<UserInfo> {
     let decoded = |text: &str| {
-        let text = percent_decode_str(text).decode_utf8().map_err(|_| bad("has a user that is not UTF-8"))?;
+        let text =
+            percent_decode_str(text).decode_utf8().map_err(|_| bad_url("has a user that is not UTF-8"))?;
         Ok::<_, Error>(text.into_owned())
     };
     let (user, password) = match text.split_once(':') {
@@ -154,11 +141,7 @@ fn user_info(text: &str) -> Result<UserInfo> {
 
 fn port_number(text: &str) -> Result<u16> {
     let port = text.parse().ok().filter(|port| *port != 0);
-    port.ok_or_else(|| bad(&format!("has a port that is none: {text:?} (1 to 65535)")))
-}
-
-fn bad(what: &str) -> Error {
-    Error::config(format!("the server's URL {what}"))
+    port.ok_or_else(|| bad_url(format!("has a port that is none: {text:?} (1 to 65535)")))
 }
 
 #[cfg(test)]

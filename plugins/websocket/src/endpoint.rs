@@ -1,7 +1,7 @@
 //! The target's URL: transport, host, port, path.
 
-use tracemq_plugin_api::net::split_host_port;
-use tracemq_plugin_api::prelude::{About, Error, Result};
+use tracemq_plugin_api::net::{Location, bad_url, show_host_port};
+use tracemq_plugin_api::prelude::{About, Result};
 
 /// How the bytes travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,37 +54,7 @@ impl Endpoint {
     /// # Errors
     /// Another scheme, no host, a port that is none or that is missing, a path where the transport has none.
     pub fn parse(url: &str) -> Result<Endpoint> {
-        let (scheme, rest) = url.split_once("://").ok_or_else(|| bad("has no scheme"))?;
-        let (_, transport, default_port) =
-            SCHEMES.iter().find(|(name, _, _)| name.eq_ignore_ascii_case(scheme)).ok_or_else(|| {
-                bad(&format!("{scheme}:// is not a scheme of this plugin (ws, wss, tcp, tls+tcp)"))
-            })?;
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
-        let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
-        let (host, port) = split_host_port(address).map_err(bad)?;
-        if host.is_empty() {
-            return Err(bad("names no host"));
-        }
-        let port = match (port, default_port) {
-            (None, Some(port)) => *port,
-            (None, None) => {
-                return Err(bad("names no port")
-                    .hint(format!("a raw socket has no default: write {scheme}://{address}:PORT")));
-            }
-            (Some(text), _) => {
-                text.parse().map_err(|_| bad(&format!("{text:?} is not a port (1 to 65535)")))?
-            }
-        };
-        let path = match (transport.is_raw(), path) {
-            (true, "" | "/") => "",
-            (true, path) => {
-                return Err(bad(&format!("has a path ({path}), but {scheme}:// has none")));
-            }
-            // A fragment stays with the client (RFC 6455 section 3).
-            (false, path) => path.split('#').next().unwrap_or_default(),
-        };
-        Ok(Endpoint { transport: *transport, host: host.to_owned(), port, path: path.to_owned() })
+        Endpoint::of(&Location::parse(url)?)
     }
 
     /// For connecting: [`Endpoint::parse`], and the port must be one.
@@ -92,25 +62,34 @@ impl Endpoint {
     /// # Errors
     /// As [`Endpoint::parse`].
     pub fn of_peer(url: &str) -> Result<Endpoint> {
-        let endpoint = Endpoint::parse(url)?;
-        if endpoint.port == 0 {
-            return Err(bad("\"0\" is not a port (1 to 65535)"));
-        }
-        Ok(endpoint)
+        Endpoint::of(&Location::of_peer(url)?)
+    }
+
+    fn of(location: &Location<'_>) -> Result<Endpoint> {
+        let scheme = location.scheme;
+        let (_, transport, default_port) =
+            SCHEMES.iter().find(|(name, _, _)| name.eq_ignore_ascii_case(scheme)).ok_or_else(|| {
+                bad_url(format!("has a scheme that is none of this plugin: {scheme} (ws, wss, tcp, tls+tcp)"))
+            })?;
+        let host = location.named_host()?;
+        let port = location.port.or(*default_port).ok_or_else(|| {
+            bad_url("names no port").hint(format!("a raw socket has no default: write {scheme}://HOST:PORT"))
+        })?;
+        let path = match (transport.is_raw(), location.path) {
+            (true, "" | "/") => "",
+            (true, path) => {
+                return Err(bad_url(format!("has a path ({path}), but {scheme}:// has none")));
+            }
+            // A fragment stays with the client (RFC 6455 section 3).
+            (false, path) => path.split('#').next().unwrap_or_default(),
+        };
+        Ok(Endpoint { transport: *transport, host: host.to_owned(), port, path: path.to_owned() })
     }
 
     /// The form in which messages and errors name the peer.
     pub fn shown(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        show_host_port(&self.host, self.port)
     }
-}
-
-fn bad(what: &str) -> Error {
-    Error::config(format!("the target's URL {what}"))
 }
 
 #[cfg(test)]

@@ -34,12 +34,15 @@ class Running:
             self.command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         self.lines, self.tail = queue.Queue(), collections.deque(maxlen=30)
+        # Nobody takes lines later, and a server shows gigabytes of messages.
+        self.waited_for = True
         threading.Thread(target=self.read, daemon=True).start()
 
     def read(self):
         for line in self.process.stdout:
             self.tail.append(line)
-            self.lines.put(line)
+            if self.waited_for:
+                self.lines.put(line)
 
     def __enter__(self):
         return self
@@ -60,6 +63,7 @@ class Running:
             except queue.Empty:
                 self.fail(f"did not say {pattern!r} within {limit} s")
             if found:
+                self.waited_for = False
                 return found.group()
 
     def wait(self, limit):

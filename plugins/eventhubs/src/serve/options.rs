@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tracemq_plugin_api::net::{NetError, ServerTlsOptions, User, Users, split_host_port};
+use tracemq_plugin_api::net::{Location, NetError, ServerTlsOptions, User, Users, bad_url, show_host_port};
 use tracemq_plugin_api::prelude::{Error, Result, Span};
 use tracemq_plugin_api::{schemars, serde};
 
@@ -178,26 +178,22 @@ impl ServeOptions {
         let default = if self.is_tls() { 5671 } else { 5672 };
         let local = format!("127.0.0.1:{default}");
         let Some(url) = url else { return Ok(self.bind.clone().unwrap_or(local)) };
-        let wrong = |why: &str| Error::config(format!("the target's URL {why}"));
-        let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("has no scheme"))?;
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if !path.is_empty() {
-            return Err(wrong("names a hub: hubs to be served are given by --hub"));
+        let Location { scheme, host, port, path, .. } = Location::parse(url)?;
+        if !matches!(path, "" | "/") {
+            return Err(bad_url("names a hub: hubs to be served are given by --hub"));
         }
         match (scheme.to_ascii_lowercase().as_str(), self.is_tls()) {
-            ("amqps", false) => return Err(wrong("asks for TLS, which needs --tls-cert and --tls-key")),
-            ("amqp", true) => return Err(wrong("asks for no TLS: with --tls-cert it is amqps://")),
+            ("amqps", false) => return Err(bad_url("asks for TLS, which needs --tls-cert and --tls-key")),
+            ("amqp", true) => return Err(bad_url("asks for no TLS: with --tls-cert it is amqps://")),
             _ => {}
         }
         if let Some(bind) = &self.bind {
             return Ok(bind.clone());
         }
-        let (host, port) = split_host_port(authority).map_err(wrong)?;
         if host.is_empty() {
             return Ok(local);
         }
-        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-        Ok(format!("{host}:{}", port.filter(|port| !port.is_empty()).unwrap_or(&default.to_string())))
+        Ok(show_host_port(host, port.unwrap_or(default)))
     }
 
     pub(super) fn hubs(&self) -> Result<Vec<HubSpec>> {
