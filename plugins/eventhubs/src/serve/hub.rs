@@ -11,7 +11,8 @@ use tracemq_plugin_api::prelude::{Error, Result};
 
 use super::key_hash;
 use super::options::{HubSpec, ServeOptions};
-use super::partition::{Partition, now_ms};
+use super::partition::Partition;
+use super::retention::now_ms;
 
 const LOCK: &str = "lock";
 

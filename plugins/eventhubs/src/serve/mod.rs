@@ -22,6 +22,7 @@ mod outgoing;
 mod partition;
 mod peeked;
 mod position;
+mod retention;
 mod server;
 mod service;
 mod session;

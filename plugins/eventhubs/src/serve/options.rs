@@ -9,7 +9,7 @@ use tracemq_plugin_api::net::{Location, NetError, ServerTlsOptions, User, Users,
 use tracemq_plugin_api::prelude::{Error, Result, Span};
 use tracemq_plugin_api::{schemars, serde};
 
-use super::partition::Retention;
+use super::retention::Retention;
 use crate::address::DEFAULT_GROUP;
 
 /// The hub of a server that is given none.

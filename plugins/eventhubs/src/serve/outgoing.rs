@@ -5,7 +5,7 @@ use bytes::{Buf, Bytes};
 
 use super::engine::Engine;
 use super::log::{Mark, Record};
-use super::partition::now_ms;
+use super::retention::now_ms;
 use super::session::{Flowing, Link, Replies, Source};
 use crate::wire::{Outbox, Writer, code};
 

@@ -5,30 +5,16 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
 use super::log::{Block, Event, Folder, Log, Mark, Memory, Piece, Place, Record, encode};
 use super::mailbox::{LinkKey, Mailbox, Note};
 use super::position::Position;
+use super::retention::{Oldest, Retention, now_ms};
 
 /// Readers of a partition in one consumer group without an owner level, as in Azure.
 const MOST_READERS: usize = 5;
-
-/// Milliseconds since 1970-01-01 UTC.
-pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// What of a partition is kept. Older events are forgotten as soon as there are more; the newest is kept whatever its size.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Retention {
-    pub(super) events: Option<u64>,
-    pub(super) bytes: Option<u64>,
-    pub(super) age: Option<Duration>,
-}
 
 /// A partition of a hub.
 pub(super) struct Partition {
@@ -50,13 +36,6 @@ struct State {
     oldest: Oldest,
     waiting: HashMap<u64, (Arc<Mailbox>, LinkKey)>,
     readers: Vec<Registered>,
-}
-
-/// The oldest event that is kept; when there is none, that to come.
-struct Oldest {
-    mark: Mark,
-    /// What follows in the log, from the oldest event on; empty when it has to be read.
-    rest: Bytes,
 }
 
 struct Registered {
@@ -150,7 +129,7 @@ impl Partition {
             next,
             end,
             last: events.map(|(_, last)| last),
-            oldest: Oldest { mark: first, rest: Bytes::new() },
+            oldest: Oldest::new(first, Bytes::new()),
             waiting: HashMap::new(),
             readers: Vec::new(),
         };
@@ -173,7 +152,7 @@ impl Partition {
         let block: Block = encode(events, mark, state.log.is_file());
         state.log.append(&block)?;
         if state.oldest.mark.sequence == state.next {
-            state.oldest = Oldest { mark, rest: block.bytes.clone() };
+            state.oldest = Oldest::new(mark, block.bytes.clone());
         }
         state.next += block.count;
         state.end += block.bytes.len() as u64;
@@ -330,74 +309,14 @@ impl Partition {
 }
 
 impl State {
+    /// The place of the event to come.
+    fn to_come(&self) -> Mark {
+        Mark { sequence: self.next, offset: self.end, time: i64::MAX }
+    }
+
     fn trim(&mut self, retention: &Retention) {
-        let before = self.oldest.mark.sequence;
-        let aged = retention
-            .age
-            .map(|age| now_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
-        loop {
-            let oldest = &self.oldest.mark;
-            let left = self.next - oldest.sequence;
-            let many = retention.events.is_some_and(|most| left > most.max(1));
-            let large = left > 1 && retention.bytes.is_some_and(|most| self.end - oldest.offset > most);
-            let old = left > 0 && aged.is_some_and(|aged| oldest.time < aged);
-            if !(many || large || old) || !self.step() {
-                break;
-            }
-        }
-        if self.oldest.mark.sequence != before {
-            self.log.forget(self.oldest.mark.sequence);
-        }
-    }
-
-    /// Passes over the oldest event. `false` when the log can't be read.
-    fn step(&mut self) -> bool {
-        let sequence = self.oldest.mark.sequence;
-        if Record::read(&self.oldest.rest).is_none() {
-            self.oldest.rest = match self.log.piece(sequence).map(Piece::read) {
-                Some(Ok(bytes)) => bytes,
-                Some(Err(error)) => {
-                    log::warn!("cannot read the log to forget what is old: {error}");
-                    return false;
-                }
-                None => return false,
-            };
-        }
-        let mut at = 0;
-        // A piece may begin before the event.
-        while let Some(record) = Record::read(&self.oldest.rest[at..]) {
-            at += record.length;
-            if record.mark.sequence >= sequence {
-                break;
-            }
-        }
-        self.oldest.rest = self.oldest.rest.slice(at..);
-        let next = Record::read(&self.oldest.rest).map(|record| record.mark);
-        self.oldest.mark = match next {
-            Some(mark) => mark,
-            // The next one begins another piece, which is read when it is its turn.
-            None => match self.first_of(sequence + 1) {
-                Some(mark) => mark,
-                None => Mark { sequence: self.next, offset: self.end, time: i64::MAX },
-            },
-        };
-        true
-    }
-
-    fn first_of(&mut self, sequence: u64) -> Option<Mark> {
-        if sequence >= self.next {
-            return None;
-        }
-        let bytes = self.log.piece(sequence)?.read().ok()?;
-        let mut at = 0;
-        loop {
-            let record = Record::read(&bytes[at..])?;
-            if record.mark.sequence >= sequence {
-                self.oldest.rest = bytes.slice(at..);
-                return Some(record.mark);
-            }
-            at += record.length;
-        }
+        let next = self.to_come();
+        self.oldest.trim(retention, &mut self.log, next);
     }
 }
 
@@ -427,6 +346,8 @@ impl Drop for Seat {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::wire::{Message, Writer, code};
 
