@@ -132,7 +132,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::super::log::Event;
-    use super::super::partition::Retention;
+    use super::super::retention::Retention;
     use super::*;
     use crate::wire::{Message, Writer, code};
 
