@@ -22,7 +22,6 @@ function receive() {
   const receiver = connection.open_receiver({
     source: { address: `${hub}/ConsumerGroups/$Default/Partitions/0`, filter },
     credit_window: 1000,
-    autoaccept: false,
   });
   let received = 0;
   receiver.on('message', () => {
