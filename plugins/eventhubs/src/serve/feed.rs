@@ -45,8 +45,6 @@ pub(super) struct Feed {
 
 #[derive(Default)]
 struct State {
-    /// Somebody reads.
-    open: bool,
     blocks: VecDeque<Shown>,
     bytes: usize,
     lost: u64,
@@ -58,15 +56,10 @@ impl Feed {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Somebody reads from now on.
-    pub(super) fn open(&self) {
-        self.lock().open = true;
-    }
-
     pub(super) fn push(&self, block: Shown) {
         {
             let mut state = self.lock();
-            if !state.open || state.closed {
+            if state.closed {
                 return;
             }
             state.bytes += block.bytes.len();
@@ -147,8 +140,6 @@ mod tests {
     async fn batches_of_several_blocks_and_blocks_of_several_batches() {
         let partition = Arc::new(Partition::in_memory("hub".into(), "0".into(), Retention::default()));
         let feed = Feed::default();
-        feed.push(block(&partition, 1, 1));
-        feed.open();
         for count in [1, 2, 400] {
             feed.push(block(&partition, count, 1));
         }
@@ -164,7 +155,6 @@ mod tests {
     async fn the_oldest_are_dropped_and_counted() {
         let partition = Arc::new(Partition::in_memory("hub".into(), "0".into(), Retention::default()));
         let feed = Feed::default();
-        feed.open();
         for _ in 0..4 {
             feed.push(block(&partition, 3, MAX_BYTES / 9));
         }

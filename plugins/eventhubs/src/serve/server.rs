@@ -206,7 +206,6 @@ impl Server for HubServer {
         }
         let (sender, subscription) = queue(BATCHES);
         let service = Arc::clone(&self.service);
-        service.feed.open();
         spawn(async move {
             // Room first, events then: those that wait for the host stay where they are counted when dropped.
             while let Some(permit) = sender.reserve().await {
