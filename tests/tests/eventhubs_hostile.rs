@@ -234,6 +234,14 @@ fn values_that_nest_for_ever_are_kept_and_shown_no_deeper_than_people_nest() {
     let shown = json(&served.run.wait_stdout("\"body\":\"value\""));
     assert!(shown["payload"].as_str().is_some_and(|payload| payload.contains('…')), "{shown}");
     still_serves(&served);
+    // Whoever reads it survives it, and what comes behind it.
+    stream.write_all(&transfer(0, 1, 0, false, b"\x00\x53\x75\xa0\x05after")).expect("the server reads");
+    served.run.wait_stdout("\"payload\":\"after\"");
+    let read = ["sub", &served.connection, "h", "--position", "earliest", "-C", "2", "--format", "json"];
+    let read = tracemq.cmd(read).finish().expect(0);
+    let payloads: Vec<_> = read.lines().iter().map(|line| json(line)["payload"].clone()).collect();
+    assert!(payloads[0].as_str().is_some_and(|payload| payload.starts_with("[[[[")), "{}", payloads[0]);
+    assert_eq!(payloads[1], "after");
 }
 
 #[test]

@@ -8,6 +8,7 @@ pub mod connection_string;
 mod endpoint;
 mod error;
 mod message;
+mod nesting;
 mod position;
 mod publish;
 pub mod sas;
@@ -15,7 +16,6 @@ pub mod sas;
 mod serve;
 mod subscribe;
 mod value;
-#[cfg(feature = "serve")]
 pub mod wire;
 
 pub use connect::EventHubs;

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tracemq_plugin_api::net::{Dialer, NetError, Stream, WsRequest, explain_io};
 use tracemq_plugin_api::prelude::*;
 
+use super::guard::Guard;
 use super::node::Node;
 use super::sasl::log_in;
 use super::token::Tokens;
@@ -25,8 +26,6 @@ use crate::config::{Login, Settings, Transport};
 use crate::endpoint::Dialect;
 use crate::error::{Condition, one_line};
 
-/// Bytes that one read asks for.
-const READ: usize = 128 * 1024;
 /// The largest frame that we take.
 const FRAME: u32 = 256 * 1024;
 const WEB_PATH: &str = "/$servicebus/websocket";
@@ -92,9 +91,10 @@ impl Dial {
         if settings.tls {
             self.dialer.warnings().iter().for_each(|warning| log::warn!("{warning}"));
         }
-        // fe2o3-amqp by itself reads eight kilobytes at a time.
-        let mut stream = BufReader::with_capacity(READ, self.dial().await?);
+        let mut stream = BufReader::new(self.dial().await?);
         log_in(&mut stream, &settings.login, &settings.hostname).await.map_err(at)?;
+        let ahead = stream.buffer().to_vec();
+        let stream = Guard::new(stream.into_inner(), &ahead, FRAME as usize);
         let mut builder = Amqp::builder()
             .container_id(format!("tracemq-{}", unique()))
             .hostname(settings.hostname.as_str())

@@ -5,6 +5,7 @@
 
 mod backoff;
 mod dial;
+mod guard;
 mod hubs;
 mod ledger;
 mod node;
