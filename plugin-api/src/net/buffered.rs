@@ -36,6 +36,11 @@ impl Buffered {
         Buffered { stream, block, input, output: BytesMut::new(), unflushed: false }
     }
 
+    /// The stream itself, for whoever writes without the buffer.
+    pub fn stream(&mut self) -> Pin<&mut Stream> {
+        Pin::new(&mut self.stream)
+    }
+
     /// The stream and what was read and not used, for another layer on top of it.
     pub fn into_parts(self) -> (Stream, BytesMut) {
         (self.stream, self.input)
@@ -122,7 +127,11 @@ impl Buffered {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Reads at least a byte.
+    ///
+    /// # Errors
+    /// As [`Buffered::read`].
+    pub fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Less room is not worth a read. A buffer that a batch still holds is not written again: then this allocates anew.
         if self.input.capacity() - self.input.len() < self.block / 4 {
             self.input.reserve(self.block);

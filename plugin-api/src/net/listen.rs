@@ -1,9 +1,29 @@
-//! Where a server listens: `ADDR:PORT`, resolved and bound, with a remedy for each of the usual failures.
+//! Where a server listens: `ADDR:PORT`, resolved and bound, with a remedy for each of the usual failures; and how it takes in
+//! clients.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
 
 use super::error::{NetError, NetErrorKind};
+
+/// Pause after a failed accept, which mostly means that file descriptors have run out.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The next client. Failures are logged, and pass.
+pub async fn accept(listener: &tokio::net::TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                log::warn!("cannot take in a connection: {error}");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
 
 /// Resolves and binds; port 0 takes any free one. The listener is non-blocking, for tokio's `TcpListener::from_std`. The
 /// standard library sets SO_REUSEADDR where that means "at once after a stop".

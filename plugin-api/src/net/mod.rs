@@ -36,7 +36,7 @@ pub use buffered::{Buffered, Moved};
 pub use dial::Dialer;
 pub use error::{NetError, NetErrorKind};
 pub use explain::explain_io;
-pub use listen::{listen, listen_datagrams};
+pub use listen::{accept, listen, listen_datagrams};
 pub use location::{Location, bad_url, show_host_port};
 pub use material::{ClientMaterial, ServerMaterial, TlsIdentity};
 pub use options::{NetOptions, ProxyOptions, ServerTlsOptions, TimeoutOptions, TlsOptions};

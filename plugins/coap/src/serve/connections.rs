@@ -10,8 +10,8 @@ use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{sleep, sleep_until, timeout};
-use tracemq_plugin_api::net::TlsAcceptor;
+use tokio::time::{sleep_until, timeout};
+use tracemq_plugin_api::net::{TlsAcceptor, accept};
 use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::sdk::spawn;
 use tracemq_plugin_api::serde_json;
@@ -29,8 +29,6 @@ const MOST: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a client may take to read the last of it.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// Pause after a failed accept, which mostly means that file descriptors have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How much is read at once.
 const CHUNK: usize = 16 << 10;
 /// While so much waits to be read by the client, nothing more is read of it, and it is told nothing.
@@ -54,18 +52,10 @@ impl Front {
     pub async fn listen(self: Arc<Self>, listener: TcpListener, mut stopping: watch::Receiver<bool>) {
         let room = Arc::new(Semaphore::new(MOST));
         loop {
-            let accepted = tokio::select! {
+            let (socket, peer) = tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stopping| *stopping) => break,
-                accepted = listener.accept() => accepted,
-            };
-            let (socket, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    log::warn!("cannot take in a connection: {error}");
-                    sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
+                accepted = accept(&listener) => accepted,
             };
             let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
                 self.refused(peer, &format!("there are {MOST} connections, which is the most there can be"));

@@ -9,8 +9,8 @@ use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{sleep, timeout};
-use tracemq_plugin_api::net::TlsAcceptor;
+use tokio::time::timeout;
+use tracemq_plugin_api::net::{TlsAcceptor, accept};
 use tracemq_plugin_api::prelude::{Event, EventKind};
 use tracemq_plugin_api::sdk::spawn;
 use tracemq_plugin_api::serde_json;
@@ -23,8 +23,6 @@ use super::{handshake, websocket};
 
 /// How long a client may take for all that stands before the first frame.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Pause after a failed accept, which mostly means that file descriptors have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Any of the transports.
 trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -44,14 +42,7 @@ impl Front {
     /// Takes in clients until it is aborted.
     pub(super) async fn listen(self: Arc<Self>, listener: TcpListener, room: Arc<Semaphore>) {
         loop {
-            let (stream, peer) = match listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    log::warn!("cannot take in a connection: {error}");
-                    sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
+            let (stream, peer) = accept(&listener).await;
             let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
                 self.refused(peer, "there are as many clients as there may be (--max-clients)");
                 continue;

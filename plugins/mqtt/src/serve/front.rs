@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
-use tracemq_plugin_api::net::TlsAcceptor;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tracemq_plugin_api::net::{TlsAcceptor, accept};
 
 use super::connect;
 use super::event::BrokerEvent;
@@ -31,8 +31,6 @@ const GOODBYE_PATIENCE: Duration = Duration::from_millis(500);
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a client that was told a reason may go on sending into the void.
 const LINGER: Duration = Duration::from_secs(2);
-/// Pause after a failed accept, which mostly means that file descriptors have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 const NO_CONNECT: &str = "no CONNECT arrived in time";
 
@@ -51,14 +49,7 @@ impl Front {
     /// Takes in clients for ever; ends with the runtime.
     pub(super) async fn listen(self: Arc<Self>, listener: TcpListener, transport: Transport) {
         loop {
-            let (stream, peer) = match listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    log::warn!("cannot take in a connection: {error}");
-                    sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
+            let (stream, peer) = accept(&listener).await;
             let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
                 self.refuse(peer, "the broker has as many connections as it may".to_owned());
                 continue;

@@ -10,8 +10,8 @@ use bytes::BytesMut;
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::{Mutex, oneshot};
-use tokio::time::{MissedTickBehavior, interval, sleep};
-use tracemq_plugin_api::net::{listen, tls_acceptor};
+use tokio::time::{MissedTickBehavior, interval};
+use tracemq_plugin_api::net::{accept, listen, tls_acceptor};
 use tracemq_plugin_api::prelude::{Error, ErrorKind, Result};
 use tracemq_plugin_api::sdk::{Events, MessageView};
 
@@ -27,8 +27,6 @@ use crate::wire::{encode_headers, subject};
 const WORKERS: usize = 2;
 /// How long the end may take.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
-/// Pause after a failed accept, which mostly means that file descriptors have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Pings that may go unanswered, as in nats-server.
 const MAX_UNANSWERED: u32 = 2;
 
@@ -202,7 +200,7 @@ fn run(
             return;
         }
     };
-    runtime.spawn(accept(Arc::clone(shared), listener));
+    runtime.spawn(take_in(Arc::clone(shared), listener));
     runtime.spawn(ping(Arc::clone(shared)));
     if ready.send(Ok(())).is_ok() {
         // An error means that the handle is gone, which is a stop as well.
@@ -218,15 +216,10 @@ fn run(
 }
 
 /// Takes in clients for ever; ends with the runtime.
-async fn accept(shared: Arc<Shared>, listener: TcpListener) {
+async fn take_in(shared: Arc<Shared>, listener: TcpListener) {
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => drop(tokio::spawn(connection::serve(Arc::clone(&shared), stream, peer))),
-            Err(error) => {
-                log::warn!("cannot take in a connection: {error}");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
+        let (stream, peer) = accept(&listener).await;
+        drop(tokio::spawn(connection::serve(Arc::clone(&shared), stream, peer)));
     }
 }
 

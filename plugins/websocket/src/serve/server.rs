@@ -8,8 +8,8 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
-use tracemq_plugin_api::net::{TlsAcceptor, listen, tls_acceptor};
+use tokio::time::timeout;
+use tracemq_plugin_api::net::{TlsAcceptor, accept, listen, tls_acceptor};
 use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::sdk::spawn;
 use tracemq_plugin_api::serde_json;
@@ -28,8 +28,6 @@ use crate::publish::PublishOptions;
 
 /// Batches that wait for the host. Each client may have one more.
 const BATCHES: usize = 8;
-/// Pause after a failed accept, which mostly means that file descriptors have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long clients may take to say goodbye when the server stops.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -179,14 +177,7 @@ impl Front {
     /// Takes in clients until it is aborted.
     async fn listen(self: Arc<Self>, listener: TcpListener, room: Arc<Semaphore>) {
         loop {
-            let (stream, peer) = match listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    log::warn!("cannot take in a connection: {error}");
-                    sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
+            let (stream, peer) = accept(&listener).await;
             let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
                 self.refused(peer, "there are as many clients as there may be (--max-clients)");
                 continue;
