@@ -38,6 +38,17 @@ fn buffers_are_shared_and_not_copied() {
 }
 
 #[test]
+fn adopting_keeps_what_the_messages_say() {
+    let mut builder = BatchBuilder::new();
+    let buffer = builder.buffer(Bytes::from_static(b"shared"));
+    builder.add("t", Part::In(buffer, 1..3));
+    builder.add("u", Bytes::from_static(b"own"));
+    let mut batch = builder.finish();
+    batch.adopt();
+    assert_eq!(texts(&batch), ["ha", "own"]);
+}
+
+#[test]
 fn headers_reply_time_and_metadata_belong_to_their_message() {
     let values = [
         ("bool", MetaValue::Bool(true)),

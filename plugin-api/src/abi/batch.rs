@@ -177,6 +177,14 @@ impl Batch {
         kept
     }
 
+    /// Makes [`MessageView::payload_bytes`] cheap for every message that shares a buffer with others: what the other side of
+    /// the boundary owns is wrapped once a buffer, and no longer once a message.
+    pub fn adopt(&mut self) {
+        for buffer in &mut self.buffers {
+            buffer.adopt();
+        }
+    }
+
     /// A part's bytes. What a faulty plugin points outside of its buffers reads as empty.
     fn slice(&self, slice: Slice) -> &[u8] {
         let end = slice.start as usize + slice.length as usize;

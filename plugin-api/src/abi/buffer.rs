@@ -52,9 +52,20 @@ impl Buffer {
         unsafe { std::slice::from_raw_parts(self.start, self.length) }
     }
 
+    fn is_ours(&self) -> bool {
+        std::ptr::eq(self.table, &TABLE)
+    }
+
+    /// A foreign buffer becomes one of ours, which wraps it.
+    pub(super) fn adopt(&mut self) {
+        if !self.is_ours() {
+            *self = Buffer::from(self.to_bytes());
+        }
+    }
+
     /// The buffer as this side's `Bytes`: without an allocation when it was made here, with one when it is foreign.
     pub fn to_bytes(&self) -> Bytes {
-        if std::ptr::eq(self.table, &TABLE) {
+        if self.is_ours() {
             // SAFETY: our own table means that the storage is our own `Bytes`.
             unsafe { (*self.storage.as_ptr().cast::<Bytes>()).clone() }
         } else {

@@ -64,11 +64,12 @@ impl Publishing {
 
     pub(super) fn add(
         &mut self,
-        batch: Batch,
+        mut batch: Batch,
         options: &Arc<PublishOptions>,
         done: oneshot::Sender<Vec<Outcome>>,
     ) {
         let open = batch.len();
+        batch.adopt();
         let job = Job {
             kind: options.kind(),
             outcomes: vec![None; open],

@@ -27,6 +27,9 @@ use crate::deflate::MessageSize;
 /// Bytes of payload that are handed on together, or one message.
 const MOST_BYTES: usize = 256 * 1024;
 
+/// Up to so many bytes, copying a payload into the batch costs less than counting one more owner of it.
+const COPIED: usize = 512;
+
 /// What our own pings say.
 const PING: &[u8] = b"tracemq";
 
@@ -130,7 +133,11 @@ impl Taken {
             false => Some(kinds.map(|kind| batch.meta_range(&[("type", MetaValue::Text(kind.name()))]))),
         };
         for message in self.messages.iter().filter(|message| pings || !message.kind.is_control()) {
-            let record = batch.add(topic(), message.payload.clone());
+            let payload = match message.payload.len() {
+                ..=COPIED => Part::Copied(&message.payload),
+                _ => Part::Shared(message.payload.clone()),
+            };
+            let record = batch.add(topic(), payload);
             match (message.size, shared) {
                 (Some(size), _) => {
                     let record = record

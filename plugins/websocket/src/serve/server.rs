@@ -130,9 +130,10 @@ impl Server for SocketServer {
     }
 
     /// The topic is a client's name, to send to it alone; without one it goes to all.
-    async fn publish(&self, batch: Batch, options: Arc<PublishOptions>) -> Result<Vec<Outcome>> {
+    async fn publish(&self, mut batch: Batch, options: Arc<PublishOptions>) -> Result<Vec<Outcome>> {
         options.check(if self.raw { Transport::Tcp } else { Transport::Ws })?;
         let kind = options.kind();
+        batch.adopt();
         Ok(batch.iter().map(|message| self.send(kind, &message)).collect())
     }
 
