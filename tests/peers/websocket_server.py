@@ -54,6 +54,9 @@ async def handle(connection):
         elif url.path == "/close":
             await connection.send("before")
             await connection.close(int(query["code"]), query.get("reason", ""))
+        elif url.path == "/refuse":
+            await connection.recv()
+            await connection.close(int(query["code"]), query.get("reason", ""))
         elif url.path == "/abort":
             await connection.send("before")
             connection.transport.abort()

@@ -132,8 +132,18 @@ fn a_message_that_the_server_does_not_take() {
     let (tracemq, server) = (Tracemq::new(), WebSocketPeer::python(&["--max-size", "1000"]));
     let lines = format!("small\n{}\n", "x".repeat(5000));
     let done = tracemq.cmd(["pub", &server.url("/echo"), "--lines"]).stdin(lines).finish();
-    let told = done.stderr.contains("1009") && done.stderr.contains("message too big");
-    assert!(told, "the server's reason is not told\n{done:?}");
+    done.expect_failure(1, &["1009", "message too big"]);
+}
+
+#[test]
+fn a_server_that_refuses_what_it_was_sent_fails_the_publishing() {
+    let (tracemq, server) = (Tracemq::new(), WebSocketPeer::python(&[]));
+    let publish = |query: &str| {
+        let two = ["--repeat", "2", "--interval", "1s"];
+        tracemq.cmd(["pub", &server.url(&format!("/refuse?{query}")), "x"]).args(two).finish()
+    };
+    publish("code=1008&reason=not+you").expect_failure(4, &["1008", "policy", "not you"]);
+    publish("code=1003").expect_failure(1, &["1003", "unsupported data"]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::payload::{self, Envelope, Letter, Need};
 use super::pipeline::{DEPTH, Pipeline, Sent};
 use super::run::{self, Cut, Ending, Limits, Session};
 use crate::failure::{Exit, Failure};
+use crate::output::events;
 use bytes::Bytes;
 use clap::{Arg, ArgAction, Command, value_parser};
 use std::future::Future;
@@ -83,8 +84,14 @@ pub fn run(job: Job) -> Result<(), Failure> {
         let session = Session::open(&job, &limits).await?;
         let publish = |batch| session.connection().publish(batch, &options);
         let outcome = send_all(&mut feed, publish, &mut report, &limits, &doing, &job.target).await;
-        session.close().await;
-        report.verdict(outcome, &doing, &job.target)
+        let last_word = session.last_word().await;
+        let verdict = report.verdict(outcome, &doing, &job.target);
+        let Err(error) = last_word else { return verdict };
+        // Why the peer took no more says more than that it did not.
+        if let Err(failure) = verdict {
+            events::line(&failure.to_string());
+        }
+        Err(Failure::from_plugin(&error, &doing, &job.target, false))
     })
 }
 

@@ -169,9 +169,17 @@ impl Session {
 
     /// Says goodbye, if the peer lets us.
     pub async fn close(self) {
+        if let Err(error) = self.last_word().await {
+            log::warn!("{error}");
+        }
+    }
+
+    /// Says goodbye. The error is what the peer had to say of what counted as sent.
+    pub async fn last_word(self) -> Result<(), Error> {
         self.events.closing.store(true, Ordering::Relaxed);
-        close(self.connection.close()).await;
+        let last_word = goodbye(self.connection.close()).await;
         self.events.finish().await;
+        last_word
     }
 }
 
@@ -244,9 +252,15 @@ impl Display {
 /// Awaits a part of the goodbye for as long as it may take. By now the command has done its work, so that what goes wrong
 /// here is not its failure.
 pub async fn close(closing: impl Future<Output = Result<(), Error>>) {
+    let _ = goodbye(closing).await;
+}
+
+async fn goodbye(closing: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     match tokio::time::timeout(CLOSE_LIMIT, closing).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => log::info!("while closing: {error}"),
-        Err(_) => log::warn!("the peer did not answer the goodbye within {} s", CLOSE_LIMIT.as_secs()),
+        Ok(closed) => closed.inspect_err(|error| log::info!("while closing: {error}")),
+        Err(_) => {
+            log::warn!("the peer did not answer the goodbye within {} s", CLOSE_LIMIT.as_secs());
+            Ok(())
+        }
     }
 }

@@ -72,7 +72,8 @@ pub trait ConnectionApi: Send + Sync {
     /// Waits for the next events; an empty list means that no more will come.
     fn events(&self) -> FfiFuture<RVec<Event>>;
 
-    /// Flushes, says goodbye as the protocol does, and closes.
+    /// Flushes, says goodbye as the protocol does, and closes. An error says that the peer refused in the end what it had
+    /// been sent.
     #[sabi(last_prefix_field)]
     fn close(&self) -> FfiFuture<()>;
 }

@@ -156,6 +156,10 @@ pub trait Connection: Send + Sync + 'static {
         async { Err(Error::unsupported("this plugin can't list anything")) }
     }
 
+    /// Flushes, says goodbye and closes.
+    ///
+    /// # Errors
+    /// The peer refused in the end what `publish` had called sent: the command that published fails with it.
     fn close(&self) -> impl Future<Output = Result<()>> + Send {
         async { Ok(()) }
     }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::serde_json;
@@ -48,17 +48,11 @@ pub(super) struct Driver {
 /// Why serving a link ended.
 enum End {
     /// The link is lost; another may do better. `clean`: the server ended it in good order.
-    Lost {
-        error: Error,
-        details: serde_json::Value,
-        clean: bool,
-    },
+    Lost { error: Error, details: serde_json::Value, clean: bool },
     /// Nothing more can be done.
-    Final {
-        error: Error,
-        details: serde_json::Value,
-    },
-    Closed(oneshot::Sender<()>),
+    Final { error: Error, details: serde_json::Value },
+    /// As asked. With what the server said to that, unless it agreed.
+    Closed(Option<Error>),
     /// The handle is gone.
     Dropped,
 }
@@ -104,7 +98,9 @@ impl Driver {
         Ok(())
     }
 
-    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+    /// # Errors
+    /// The server took no more, and said why.
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Result<()> {
         loop {
             let end = match self.link.take() {
                 Some(mut link) => {
@@ -130,15 +126,15 @@ impl Driver {
                 End::Lost { error, details, clean } => {
                     let failure = (!clean).then_some(&error);
                     self.sinks.fail_requests(&unanswered(&error, clean)).await;
-                    return self.end(&error, details, failure).await;
+                    self.end(&error, details, failure).await;
+                    return Ok(());
                 }
-                End::Final { error, details } => return self.end(&error, details, Some(&error)).await,
-                End::Closed(done) => {
-                    // Whoever asked to close may not wait for it.
-                    let _ = done.send(());
-                    return;
+                End::Final { error, details } => {
+                    self.end(&error, details, Some(&error)).await;
+                    return Err(error);
                 }
-                End::Dropped => return,
+                End::Closed(Some(error)) => return Err(error),
+                End::Closed(None) | End::Dropped => return Ok(()),
             }
         }
     }
@@ -184,10 +180,7 @@ impl Driver {
             };
             match command {
                 None => return End::Dropped,
-                Some(Command::Close { done }) => {
-                    self.goodbye(link).await;
-                    return End::Closed(done);
-                }
+                Some(Command::Close) => return End::Closed(self.goodbye(link).await),
                 Some(command) => self.obey(command),
             }
         }
@@ -226,7 +219,7 @@ impl Driver {
                 self.publishing.add(batch, &options, done);
             }
             // Dealt with where there is a link to say goodbye on, or none.
-            Command::Close { done } => drop(done),
+            Command::Close => {}
         }
     }
 
@@ -256,7 +249,7 @@ impl Driver {
             // What the connection was made for is still on its way to us, and is to learn of the end.
             match timeout(FIRST_COMMAND, commands.recv()).await {
                 Ok(None) => return End::Dropped,
-                Ok(Some(Command::Close { done })) => return End::Closed(done),
+                Ok(Some(Command::Close)) => return End::Closed(None),
                 Ok(Some(command)) => self.obey(command),
                 Err(_) => {}
             }
@@ -272,17 +265,11 @@ impl Driver {
             let error = Error::new(ErrorKind::CLOSED, text.clone()).temporary();
             End::Lost { error, details: details.clone(), clean }
         };
-        let fatal = |kind, hint: &str| {
-            let error = Error::new(kind, text.clone()).hint(hint);
-            End::Final { error, details: details.clone() }
-        };
+        if let Some((kind, hint)) = code.and_then(refusal) {
+            let error = Error::new(kind, text).hint(hint);
+            return End::Final { error, details };
+        }
         match broken {
-            Broken::Closed { code: Some(1008 | 3000 | 3003), .. } => {
-                fatal(ErrorKind::AUTH, "check the credentials, and what the server allows this client")
-            }
-            Broken::Closed { code: Some(1002 | 1003 | 1007 | 1009 | 1010), .. } => {
-                fatal(ErrorKind::PROTOCOL, "the server does not take what was sent")
-            }
             Broken::Closed { code, .. } => lost(matches!(code, None | Some(1000 | 1001))),
             Broken::Ended => lost(raw),
             Broken::Io(_) => lost(false),
@@ -305,25 +292,30 @@ impl Driver {
         }
     }
 
-    /// Sends what is waiting, says goodbye, and tells of a server that had something else to say.
-    async fn goodbye(&mut self, link: &mut Link) {
+    /// Sends what is waiting and says goodbye. Returns what the server said instead of goodbye.
+    async fn goodbye(&mut self, link: &mut Link) -> Option<Error> {
         let work = async {
             // A link that is broken has nothing more to say either.
             self.send_rest(link).await;
             link.close(self.close.0, &self.close.1).await
         };
-        match timeout(GOODBYE, work).await {
-            Ok(Broken::Closed { code: Some(code), reason })
+        let answer = timeout(GOODBYE, work).await;
+        self.publishing.give_up("the connection was closed");
+        let server = self.dial.endpoint.shown();
+        match answer {
+            Ok(broken @ Broken::Closed { code: Some(code), .. })
                 if code != self.close.0 && !matches!(code, 1000 | 1001) =>
             {
-                let broken = Broken::Closed { code: Some(code), reason };
-                let text = format!("{} {}", self.dial.endpoint.shown(), broken.describe());
-                self.events.emit(Event::new(EventKind::WARNING, text).details(json!({ "code": code })));
+                let text = format!("{server} {}", broken.describe());
+                let (kind, hint) = refusal(code).unwrap_or((ErrorKind::CLOSED, ""));
+                Some(Error::new(kind, text).hint(hint))
             }
-            Ok(_) => {}
-            Err(_) => log::info!("{} does not answer the goodbye", self.dial.endpoint.shown()),
+            Ok(_) => None,
+            Err(_) => {
+                log::info!("{server} does not answer the goodbye");
+                None
+            }
         }
-        self.publishing.give_up("the connection was closed");
     }
 
     /// Waits until it succeeds.
@@ -355,14 +347,27 @@ impl Driver {
                 () = self.sinks.changed() => self.sinks.flush(),
                 command = commands.recv(), if self.publishing.has_room() => match command {
                     None => return Err(End::Dropped),
-                    Some(Command::Close { done }) => {
+                    Some(Command::Close) => {
                         self.publishing.give_up("the connection was closed");
-                        return Err(End::Closed(done));
+                        return Err(End::Closed(None));
                     }
                     Some(command) => self.obey(command),
                 },
             }
         }
+    }
+}
+
+/// The close codes with which a server refuses what it got, so that another connection would fare no better.
+fn refusal(code: u16) -> Option<(ErrorKind, &'static str)> {
+    match code {
+        1008 | 3000 | 3003 => {
+            Some((ErrorKind::AUTH, "check the credentials, and what the server allows this client"))
+        }
+        1002 | 1003 | 1007 | 1009 | 1010 => {
+            Some((ErrorKind::PROTOCOL, "the server does not take what was sent"))
+        }
+        _ => None,
     }
 }
 

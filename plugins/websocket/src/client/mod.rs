@@ -9,10 +9,11 @@ mod publishing;
 mod sinks;
 mod window;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::sdk::{OutcomeStatus, spawn};
 
@@ -45,20 +46,22 @@ enum Command {
         sink: BatchSender,
         done: oneshot::Sender<Vec<Outcome>>,
     },
-    Close {
-        done: oneshot::Sender<()>,
-    },
+    /// It is done when the task has ended.
+    Close,
 }
 
 /// An open connection to a server. Dropping it closes the connection without a goodbye.
 pub(crate) struct Client {
     commands: mpsc::Sender<Command>,
-    task: tokio::task::JoinHandle<()>,
+    /// Ends with why the server took no more, if it said so.
+    task: Mutex<Option<JoinHandle<Result<()>>>>,
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = self.task() {
+            task.abort();
+        }
     }
 }
 
@@ -68,7 +71,7 @@ impl Client {
         let driver = driver::Driver::connect(options, context).await?;
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let task = spawn(driver.run(receiver));
-        Ok(Client { commands, task })
+        Ok(Client { commands, task: Mutex::new(Some(task)) })
     }
 
     /// One outcome for each message, when it was written; of a ping, when it was answered.
@@ -98,11 +101,30 @@ impl Client {
     }
 
     /// Sends what is waiting, and says goodbye.
+    ///
+    /// # Errors
+    /// The server closed the connection for what it had been sent.
     pub(crate) async fn close(&self) -> Result<()> {
-        // A server that does not take the goodbye is left without one.
-        let _ = tokio::time::timeout(2 * GOODBYE, self.ask(|done| Command::Close { done })).await;
-        self.task.abort();
-        Ok(())
+        let Some(mut task) = self.task() else { return Ok(()) };
+        let end = async {
+            // A task that has ended already has said how.
+            let _ = self.commands.send(Command::Close).await;
+            (&mut task).await
+        };
+        match tokio::time::timeout(2 * GOODBYE, end).await {
+            Ok(Ok(end)) => end,
+            // A task that panicked has been told of.
+            Ok(Err(_)) => Ok(()),
+            // A server that does not take the goodbye is left without one.
+            Err(_) => {
+                task.abort();
+                Ok(())
+            }
+        }
+    }
+
+    fn task(&self) -> Option<JoinHandle<Result<()>>> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T> {

@@ -96,7 +96,7 @@ impl Outgoing {
                 self.state = State::Compressed { head, read: 0 };
                 return;
             }
-            self.message.plain += head.length;
+            self.message.plain = self.message.plain.saturating_add(head.length);
             if head.fin() {
                 self.end_message();
             }
@@ -133,7 +133,7 @@ impl Outgoing {
         let rsv1 = if head.opcode() == 0 { 0 } else { RSV1 };
         Head { first: head.first | rsv1, length: self.payload.len() as u64, mask: head.mask }.write(output);
         output.extend_from_slice(&self.payload);
-        self.message.plain += head.length;
+        self.message.plain = self.message.plain.saturating_add(head.length);
         *self.message.compressed.get_or_insert(0) += self.payload.len() as u64;
         self.payload.clear();
         self.state = State::Head;
