@@ -1,9 +1,11 @@
 //! Where TraceMQ keeps its files: the XDG folders, or all in one folder when `TRACEMQ_HOME` says so.
 
 use std::ffi::OsString;
+use std::fs::{File, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Profiles and the trust store. `None` when neither `TRACEMQ_HOME`, `XDG_CONFIG_HOME` nor `HOME` is set.
 pub fn config() -> Option<PathBuf> {
@@ -49,12 +51,62 @@ fn resolve(
 /// Replaces a file as a whole: a reader sees the old or the new content, never a part. The file gets mode 0600, and
 /// missing folders 0700.
 pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    written(path, content)?.persist(path).map_err(|error| error.error)?;
+    settle(path);
+    Ok(())
+}
+
+/// As [`write`], for a file that must not be there yet.
+///
+/// # Errors
+/// `AlreadyExists`.
+pub fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    written(path, content)?.persist_noclobber(path).map_err(|error| error.error)?;
+    settle(path);
+    Ok(())
+}
+
+/// The content in a file beside `path`, on the disk: a machine that stops must not leave an empty one behind.
+fn written(path: &Path, content: &[u8]) -> io::Result<tempfile::NamedTempFile> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     create(folder)?;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(content)?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+/// Puts a file's new name on the disk. Not every file system can; the file is there in any case.
+fn settle(path: &Path) {
+    if let Some(folder) = path.parent() {
+        drop(File::open(folder).and_then(|folder| folder.sync_all()));
+    }
+}
+
+/// The sole right to change something, until it is dropped or the process ends.
+pub struct Lock {
+    /// Closing it releases the lock.
+    _file: File,
+}
+
+/// Takes the lock that stands in a file, which is made and stays. Waits for another process that has it, for so long.
+///
+/// # Errors
+/// `TimedOut`: another process kept it.
+pub fn lock(path: &Path, patience: Duration) -> io::Result<Lock> {
+    create(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+    let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let deadline = Instant::now() + patience;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Lock { _file: file }),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
 }
 
 /// Makes a folder that only its owner can enter, and its parents, unless it is there.
@@ -94,5 +146,18 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"second");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        assert_eq!(write_new(&path, b"third").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"second");
+    }
+
+    #[test]
+    fn one_has_a_lock_and_the_others_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/.lock");
+        let held = lock(&path, Duration::ZERO).unwrap();
+        let refused = lock(&path, Duration::from_millis(20)).err().unwrap();
+        assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
+        drop(held);
+        lock(&path, Duration::ZERO).unwrap();
     }
 }

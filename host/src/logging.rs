@@ -5,6 +5,7 @@
 
 use crate::cli::job::Global;
 use crate::output::escape;
+use crate::redact;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::io::{IsTerminal, Write};
 
@@ -53,6 +54,7 @@ fn line(record: &Record<'_>, colour: bool) -> String {
         Level::Trace => ("trace", "90"),
     };
     let text = record.args().to_string();
+    let text = redact::text(&text);
     let text = escape::line(&text);
     let name = if colour { format!("\x1b[{code}m{name}\x1b[0m") } else { name.to_owned() };
     match record.level() {

@@ -11,8 +11,12 @@ mod options;
 mod output;
 mod plugins;
 mod profiles;
+mod redact;
 mod session;
+mod terminal;
+mod vault;
 
 fn main() -> std::process::ExitCode {
+    redact::guard_panics();
     plugins::run_if_asked().unwrap_or_else(cli::main)
 }

@@ -100,6 +100,7 @@ pub fn root() -> Command {
         .args(global())
         .subcommands(super::verbs().iter().map(|verb| (verb.command)()))
         .subcommand(super::profile::command())
+        .subcommand(super::secret::command())
         .subcommand(super::plugin::command())
         .subcommand(super::completions::command())
 }

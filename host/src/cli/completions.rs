@@ -30,7 +30,7 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
         script = with_profiles(&String::from_utf8_lossy(&script)).into_bytes();
     }
     script.extend_from_slice(targets(shell).as_bytes());
-    super::print(script)
+    super::print(String::from_utf8_lossy(&script))
 }
 
 /// The zsh script with the names of profiles where it would offer files for TARGET.

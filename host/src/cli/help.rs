@@ -167,7 +167,7 @@ fn help(spec: &Spec) -> (String, Option<String>) {
         let pairs =
             matches!(&spec.kind, Kind::Map | Kind::Pair) || spec.kind == Kind::List(Box::new(Kind::Pair));
         let name = if pairs { "NAME=" } else { "" };
-        facts.push(format!("{name}env:NAME or {name}file:PATH keeps it out of ps"));
+        facts.push(format!("{name}vault:NAME, {name}env:NAME or {name}file:PATH keeps it out of ps"));
     }
     if spec.repeats() {
         facts.push("repeatable".into());
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(help(&qos).0, "Quality [0 to 2] [default: 1]");
         let secret =
             spec(json!({"type": "string", "x-secret": true, "default": "hunter2", "title": "Password"}));
-        assert_eq!(help(&secret).0, "Password [env:NAME or file:PATH keeps it out of ps]");
+        assert_eq!(help(&secret).0, "Password [vault:NAME, env:NAME or file:PATH keeps it out of ps]");
         let pair = json!({"type": "array", "items": {"type": "string"}, "x-type": "pair", "x-secret": true});
         assert!(help(&spec(pair)).0.contains("NAME=env:NAME"));
         let choice = spec(json!({"oneOf": [{"const": "a", "description": "the first"}, {"const": "b"}]}));

@@ -6,8 +6,10 @@
 //! the plugin's serve schema, as every other option is. The global flags are added to the root command.
 
 use crate::plugins::Plugin;
+use crate::redact;
 use crate::session::Context;
 use serde_json::{Map, Value};
+use zeroize::Zeroize;
 
 /// What every command may be told.
 #[derive(Clone, Debug, Default)]
@@ -37,4 +39,14 @@ pub struct Job {
     pub context: Context,
     /// The host's own flags and arguments of the command.
     pub matches: clap::ArgMatches,
+}
+
+/// What was handed to the plugin is its own; what we have of it is wiped.
+impl Drop for Job {
+    fn drop(&mut self) {
+        for options in [&mut self.connection, &mut self.options, &mut self.subscribe] {
+            options.values_mut().for_each(redact::wipe);
+        }
+        self.context.url.zeroize();
+    }
 }

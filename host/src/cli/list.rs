@@ -5,6 +5,7 @@ use super::run::{self, Cut, Ending, Limits, Session, Stop};
 use super::subscribe;
 use crate::failure::{Exit, Failure};
 use crate::output::{Sink, WriteError, escape};
+use crate::redact;
 use clap::{Arg, ArgAction, Command};
 use serde_json::{Map, Value};
 
@@ -30,7 +31,11 @@ pub fn run(job: Job) -> Result<(), Failure> {
         let listing = limits.call("list", &job.target, session.connection().list(what)).await;
         session.close().await;
         let listing = match listing {
-            Ok(listing) => listing,
+            Ok(mut listing) => {
+                // The names of the columns are the plugin's own.
+                listing.get_mut("rows").map(redact::json);
+                listing
+            }
             Err(Cut::Failed(failure)) => return Err(failure),
             Err(Cut::Stop(Stop::Time)) => {
                 return Err(Failure::new(Exit::TimedOut, format!("list {}: time ran out", job.target))

@@ -16,6 +16,7 @@ mod profile;
 mod publish;
 mod request;
 mod run;
+mod secret;
 mod serve;
 pub mod signals;
 mod subscribe;
@@ -27,6 +28,7 @@ use crate::failure::{Exit, Failure};
 use crate::logging;
 use crate::output::{Sink, WriteError, events};
 use crate::plugins::Catalog;
+use crate::redact;
 use clap::Command;
 use job::Job;
 use std::ffi::OsString;
@@ -90,6 +92,9 @@ fn run(argv: &[OsString]) -> Result<(), Failure> {
         let after = if adds { &words[places[1] + 1..] } else { after };
         return profile::run(argv, after, adds, &dirs);
     }
+    if name == "secret" {
+        return secret::run(argv);
+    }
     let known = [name].into_iter().find(|name| args::root().find_subcommand(name).is_some());
     let matches = usage::parse(args::root(), argv, known.unwrap_or_default(), None)?;
     match matches.subcommand() {
@@ -110,9 +115,14 @@ fn verb(name: &str) -> Option<&'static Verb> {
     VERBS.iter().find(|verb| verb.name == name)
 }
 
-/// Writes data to stdout. A reader that is gone ends the command quietly.
-fn print(data: impl AsRef<[u8]>) -> Result<(), Failure> {
-    Sink::stdout().write_all(data.as_ref()).or_else(|error| match error {
+/// Writes text to stdout, secrets masked. A reader that is gone ends the command quietly.
+fn print(text: impl AsRef<str>) -> Result<(), Failure> {
+    print_unmasked(&redact::text(text.as_ref()))
+}
+
+/// As [`print`], for what is meant to hold a secret.
+fn print_unmasked(text: &str) -> Result<(), Failure> {
+    Sink::stdout().write_all(text.as_bytes()).or_else(|error| match error {
         WriteError::Closed => Ok(()),
         WriteError::Interrupted => Err(run::interrupted()),
         WriteError::Failed(error) => Err(Failure::new(Exit::Failed, format!("write to stdout: {error}"))),

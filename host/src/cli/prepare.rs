@@ -9,6 +9,7 @@ use crate::failure::Failure;
 use crate::options::{Given, Schema, merge};
 use crate::plugins::{Catalog, Entry};
 use crate::profiles::{Guard, Profile, Table};
+use crate::redact;
 use crate::session::{self, Call, Context};
 use crate::{folders, logging};
 use clap::{ArgMatches, Command};
@@ -125,8 +126,8 @@ pub fn job(catalog: &mut Catalog, argv: &[OsString], name: &str, words: &[OsStri
     let mut warnings = Vec::new();
     if target.in_clear {
         warnings.push(
-            "the password in TARGET stands in clear on the command line, where ps shows it to everybody; env:NAME or \
-             file:PATH in TARGET's place would not"
+            "the password in TARGET stands in clear on the command line, where ps shows it to everybody; vault:NAME, \
+             env:NAME or file:PATH in TARGET's place would not"
                 .to_owned(),
         );
     }
@@ -170,7 +171,7 @@ pub fn job(catalog: &mut Catalog, argv: &[OsString], name: &str, words: &[OsStri
     }
     let context = Context {
         url,
-        target: target.shown.clone(),
+        target: redact::text(&target.shown).into_owned(),
         reconnect: !matches.get_flag("no-reconnect"),
         state_dir: state_dir(&descriptor.id),
         host: concat!("tracemq/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -178,7 +179,7 @@ pub fn job(catalog: &mut Catalog, argv: &[OsString], name: &str, words: &[OsStri
     Ok(Job {
         global: global(&matches),
         plugin,
-        target: target.shown,
+        target: redact::text(&target.shown).into_owned(),
         connection,
         options,
         subscribe,

@@ -28,7 +28,13 @@ impl Target {
     /// Understands what was typed.
     pub fn read(text: &str, action: Action, catalog: &Catalog) -> Result<Target, Failure> {
         if let Some(reference) = Reference::parse(text) {
-            let url = reference.resolve().map_err(|why| Failure::usage(format!("TARGET: {why}")))?;
+            let url = reference.resolve_url().map_err(|why| Failure::usage(format!("TARGET: {why}")))?;
+            if !url.contains("://") {
+                // It is not to be repeated: it may be a password in the wrong place.
+                return Err(Failure::usage(
+                    "TARGET: what it refers to is no URL: it has no scheme, as in SCHEME://HOST:PORT",
+                ));
+            }
             return Target::of_url(url.trim(), false);
         }
         if url::scheme_of(text).is_some() {
@@ -81,7 +87,13 @@ impl Target {
             Some(text) => {
                 let resolved = match Reference::parse(text) {
                     Some(reference) => {
-                        reference.resolve().map_err(|why| in_profile(format!("url: {why}")))?
+                        let url = reference.resolve_url().map_err(|why| in_profile(format!("url: {why}")))?;
+                        if !url.contains("://") {
+                            return Err(in_profile(
+                                "what its url refers to is no URL: it has no scheme".into(),
+                            ));
+                        }
+                        url.reveal()
                     }
                     None => text.clone(),
                 };
@@ -89,8 +101,8 @@ impl Target {
                 let address = Address::parse(&resolved).map_err(in_profile)?;
                 if Reference::parse(text).is_none() && address.shown != *text {
                     return Err(in_profile("a secret stands in clear in its url".into()).hint(
-                        "take it out and write password = \"env:NAME\" or \"file:PATH\" under [connection], or make the \
-                         whole url a reference",
+                        "take it out, keep it with `tracemq secret set NAME`, and write password = \"vault:NAME\" under \
+                         [connection], or make the whole url a reference (env:NAME and file:PATH do as well)",
                     ));
                 }
                 Some((resolved, address))

@@ -4,8 +4,11 @@
 //! separated by commas are fine, and so are schemes that nobody registered. It looks for the slips that people make, and
 //! names the part that is wrong without repeating a password.
 
-use crate::options::{Credentials, MASK};
+use crate::options::Credentials;
+use crate::redact::{self, MASK, secret_name, secret_part};
 use std::fmt;
+
+pub use crate::redact::is_connection_string;
 
 /// A URL, taken apart.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,20 +49,12 @@ pub fn scheme_of(text: &str) -> Option<String> {
     good.then(|| scheme.to_ascii_lowercase())
 }
 
-/// Whether a text is a list of `Name=value` parts with semicolons between them.
-pub fn is_connection_string(text: &str) -> bool {
-    let Some((name, _)) = text.split_once('=') else { return false };
-    text.contains(';') && !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric())
-}
-
 /// The text as it may be shown, whether it is a good URL or not.
 pub fn masked(text: &str) -> String {
     if is_connection_string(text) {
         let parts = text.split(';').filter(|part| !part.is_empty()).map(|part| match part.split_once('=') {
             Some((name, value)) if value.contains("://") => format!("{name}={}", masked_url(value)),
-            Some((name, _)) if name.to_ascii_lowercase().ends_with("key") || secret_name(name) => {
-                format!("{name}={MASK}")
-            }
+            Some((name, _)) if secret_part(name) => format!("{name}={MASK}"),
             _ => part.to_owned(),
         });
         return parts.collect::<Vec<_>>().join(";");
@@ -95,16 +90,10 @@ pub fn without_password(text: &str) -> String {
     masked(text).replacen(&format!(":{MASK}@"), "@", 1)
 }
 
-pub fn secret_name(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["password", "passwd", "secret", "token", "signature", "sig", "apikey", "api_key"]
-        .iter()
-        .any(|word| name.contains(word))
-}
-
 impl Address {
-    /// Takes a URL apart. The error says which part is wrong.
+    /// Takes a URL apart, and makes its secrets known. The error says which part is wrong.
     pub fn parse(text: &str) -> Result<Address, String> {
+        redact::register_url(text);
         let shown = masked(text);
         let wrong = |why: String| Err(format!("{shown} is not a URL: {why}"));
         // The parts of a connection string may hold more than a URL does.

@@ -7,9 +7,11 @@
 use super::near::nearest;
 use super::schema::{FileUse, Kind, Schema, Spec};
 use super::secret::{Reference, file_error};
+use crate::redact;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
+use zeroize::Zeroize;
 
 /// The part of a URL before its host, percent-decoded.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -141,7 +143,10 @@ fn take(spec: &Spec, origin: &Origin<'_>, found: Found, warnings: &mut Vec<Strin
         Found::Texts(texts) => {
             let resolved: Result<Vec<_>, _> =
                 texts.iter().map(|text| resolved(spec, text, &mut literal)).collect();
-            spec.read(&resolved?)?
+            let mut resolved = resolved?;
+            let value = spec.read(&resolved);
+            resolved.zeroize();
+            value?
         }
         Found::Value(value) if !spec.secret => spec.check(&value)?,
         Found::Value(value) => {
@@ -159,8 +164,8 @@ fn take(spec: &Spec, origin: &Origin<'_>, found: Found, warnings: &mut Vec<Strin
     };
     if literal && matches!(origin, Origin::Flag) {
         warnings.push(format!(
-            "--{} stands in clear on the command line, where ps shows it to everybody; env:NAME or file:PATH in its place \
-             would not",
+            "--{} stands in clear on the command line, where ps shows it to everybody; vault:NAME, env:NAME or file:PATH in \
+             its place would not",
             spec.flag()
         ));
     }
@@ -169,14 +174,25 @@ fn take(spec: &Spec, origin: &Origin<'_>, found: Found, warnings: &mut Vec<Strin
 
 /// A text with its reference replaced by the secret. `literal` becomes true if it was the secret itself.
 fn resolved(spec: &Spec, text: &str, literal: &mut bool) -> Result<String, String> {
+    let resolve = |reference: Reference| match spec.kind == Kind::Url {
+        true => reference.resolve_url(),
+        false => reference.resolve(),
+    };
     if let Some(reference) = Reference::parse(text) {
-        return reference.resolve();
+        return Ok(resolve(reference)?.reveal());
     }
-    if spec.repeats()
-        && let Some((name, value)) = text.split_once('=')
+    let pair = if spec.repeats() || spec.kind == Kind::Pair { text.split_once('=') } else { None };
+    if let Some((name, value)) = pair
         && let Some(reference) = Reference::parse(value)
     {
-        return Ok(format!("{name}={}", reference.resolve()?));
+        return Ok(format!("{name}={}", &*resolve(reference)?));
+    }
+    match spec.kind {
+        Kind::Url => redact::register_url(text),
+        _ => {
+            redact::register(text);
+            pair.iter().for_each(|(_, value)| redact::register(value));
+        }
     }
     *literal |= spec.is_literal_secret(text);
     Ok(text.to_owned())
@@ -217,7 +233,8 @@ impl Spec {
 
     /// Whether a text given for a secret option is the secret itself. Of a URL only user and password are secret.
     pub fn is_literal_secret(&self, text: &str) -> bool {
-        let value = if self.repeats() { text.split_once('=').map_or(text, |(_, value)| value) } else { text };
+        let pair = self.repeats() || self.kind == Kind::Pair;
+        let value = if pair { text.split_once('=').map_or(text, |(_, value)| value) } else { text };
         let harmless = self.kind == Kind::Url && !text.contains('@');
         self.secret
             && !value.is_empty()

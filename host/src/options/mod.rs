@@ -6,12 +6,14 @@
 
 mod merge;
 mod near;
+mod program;
 mod schema;
 mod secret;
 mod value;
 
+pub use crate::redact::MASK;
 pub use merge::{Credentials, Given, merge};
 pub use near::nearest;
 pub use schema::{FileUse, Kind, Schema, Spec};
-pub use secret::{MASK, Reference, is_reference};
+pub use secret::{KINDS, Reference, Unreadable, is_reference, read as read_secret};
 pub use value::plain;

@@ -1,6 +1,7 @@
 //! What happens beside the messages, on stderr: a line each, for people or as JSON.
 
 use super::{escape, json, write_time};
+use crate::redact;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,8 +30,11 @@ impl Shown {
     }
 
     pub fn event(&mut self, event: &Event) {
-        if let Some(text) = self.line_for(event) {
-            line(&text);
+        match self.line_for(event) {
+            // Its texts are masked already; a mask in the place of a number would break it.
+            Some(text) if self.show.json => write_line(&text),
+            Some(text) => line(&text),
+            None => {}
         }
     }
 
@@ -69,18 +73,22 @@ fn object(event: &Event) -> String {
     out.extend_from_slice(b"\",\"event\":");
     json::string(event.kind().name(), &mut out);
     out.extend_from_slice(b",\"text\":");
-    json::string(event.text(), &mut out);
+    json::string(&redact::text(event.text()), &mut out);
     out.extend_from_slice(b",\"details\":");
     match event.details_json() {
         "" => out.extend_from_slice(b"{}"),
-        details => json::embedded(details, &mut out),
+        details => json::embedded(&redact::json_text(details), &mut out),
     }
     out.push(b'}');
     String::from_utf8(out).expect("it was put together from texts")
 }
 
-/// One line on stderr. What others have written into it cannot act on the terminal.
+/// One line on stderr, secrets masked. What others have written into it cannot act on the terminal.
 pub fn line(text: &str) {
+    write_line(&redact::text(text));
+}
+
+fn write_line(text: &str) {
     let text = format!("{}\n", escape::line(text));
     // With stderr gone there is nobody left to tell.
     let _ = std::io::stderr().write_all(text.as_bytes());

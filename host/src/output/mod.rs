@@ -17,6 +17,7 @@ pub use sink::{Sink, WriteError};
 use time::write_time;
 
 use crate::failure::Failure;
+use crate::redact;
 use std::io::IsTerminal;
 use tracemq_plugin_api::sdk::{Batch, MessageView};
 
@@ -111,7 +112,7 @@ impl Printer {
 
     /// Writes a line of our own before any message.
     pub fn line(&mut self, text: &str) -> Result<(), WriteError> {
-        self.buffer.extend_from_slice(text.as_bytes());
+        self.buffer.extend_from_slice(redact::text(text).as_bytes());
         self.buffer.push(b'\n');
         self.flush()
     }

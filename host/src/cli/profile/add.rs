@@ -112,12 +112,6 @@ fn saved(spec: &Spec, texts: &[String]) -> Result<Value, String> {
     if texts.iter().any(|text| spec.is_literal_secret(text)) {
         return Err("a profile holds no secret in clear".into());
     }
-    for text in texts.iter().filter(|_| spec.secret) {
-        let value = text.split_once('=').map_or(text.as_str(), |(_, value)| value);
-        if let Some(later @ Reference::Later(_)) = Reference::parse(text).or(Reference::parse(value)) {
-            later.resolve()?;
-        }
-    }
     let absolute = |text: &str| match std::path::absolute(text) {
         Ok(path) => path.to_string_lossy().into_owned(),
         Err(_) => text.to_owned(),

@@ -22,7 +22,7 @@ pub fn run(name: &str, dirs: &[PathBuf]) -> Result<(), Failure> {
     let catalog = Catalog::open(dirs);
     let scheme = profile.url.as_deref().and_then(|text| {
         let text = Reference::parse(text)
-            .map_or_else(|| Ok(text.to_owned()), |reference| reference.resolve())
+            .map_or_else(|| Ok(text.to_owned()), |reference| reference.resolve_url().map(|url| url.reveal()))
             .ok()?;
         url::scheme_of(&text)
     });
