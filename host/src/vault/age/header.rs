@@ -82,7 +82,7 @@ impl Stanza {
             out.push(b'\n');
         }
         // The last line is shorter than the others, if need be empty.
-        if body.len() % WIDTH == 0 {
+        if body.len().is_multiple_of(WIDTH) {
             out.push(b'\n');
         }
     }

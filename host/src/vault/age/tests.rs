@@ -97,7 +97,7 @@ fn what_is_encrypted_is_decrypted_whatever_its_length() {
         }
         let text = armored(&file);
         assert!(text.lines().all(|line| line.len() <= 64));
-        assert!(*decrypt(text.as_bytes(), &Key::Identities(&[one.clone()])).unwrap() == plain);
+        assert!(*decrypt(text.as_bytes(), &Key::Identities(std::slice::from_ref(&one))).unwrap() == plain);
     }
 }
 
