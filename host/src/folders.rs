@@ -60,7 +60,7 @@ pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// `AlreadyExists`.
-pub fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+pub fn create_file(path: &Path, content: &[u8]) -> io::Result<()> {
     written(path, content)?.persist_noclobber(path).map_err(|error| error.error)?;
     settle(path);
     Ok(())
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"second");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
-        assert_eq!(write_new(&path, b"third").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(create_file(&path, b"third").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read(&path).unwrap(), b"second");
     }
 

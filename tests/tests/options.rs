@@ -115,7 +115,7 @@ fn a_secret_is_a_reference_or_warned_about_and_never_shown() {
     password("file:/no/such").finish().expect_failure(2, &["--password", "file:/no/such", "no such file"]);
     password("vault:prod")
         .finish()
-        .expect_failure(2, &["--password", "vault:", "not available in this version"]);
+        .expect_failure(2, &["--password", "vault:prod", "no secret \"prod\"", "tracemq secret set prod"]);
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl File {
             let failure =
                 Failure::new(Exit::Failed, format!("there is no identity file {}", self.path.display()));
             match self.foreign {
-                true => failure.hint(format!("{IDENTITY_VARIABLE} names it; `age-keygen -o FILE` makes one")),
+                true => failure.hint("`age-keygen -o FILE` makes one"),
                 false => failure.hint(format!(
                     "put it back there, or set {IDENTITY_VARIABLE} to where it is; without it nothing opens what was \
                      encrypted to it"
@@ -87,7 +87,7 @@ impl File {
             return Ok(identities);
         }
         let made = vec![Identity::new()];
-        match folders::write_new(&self.path, text(&made).as_bytes()) {
+        match folders::create_file(&self.path, text(&made).as_bytes()) {
             Ok(()) => Ok(made),
             // Another process was quicker.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.load(),

@@ -23,6 +23,7 @@ use age::{Identity, Recipient};
 use contents::Contents;
 use identity::File;
 use std::cell::Cell;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use store::{Access, Vault};
 
@@ -114,6 +115,12 @@ fn unknown(name: &str, contents: &Contents) -> Failure {
 /// There is no identity file yet, or it can't be used.
 pub fn identities() -> Result<Vec<Identity>, Failure> {
     File::find()?.load()
+}
+
+/// The identities in a file of the user's.
+#[expect(dead_code, reason = "for files that are encrypted to other identities")]
+pub fn identities_in(path: &Path) -> Result<Vec<Identity>, Failure> {
+    File { path: path.to_owned(), foreign: true }.load()
 }
 
 /// How the vault is to be encrypted anew.
