@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::UdpSocket;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracemq_tests::{
     Cmd, CoapMessage, CoapSocket, LONG, Run, SHORT, Tracemq, UdpTap, coap_port, json, peer_script, until,
@@ -203,19 +203,51 @@ fn what_is_replayed_forged_or_not_protected_is_refused() {
     tracemq.cmd(["request", &url, "/hello"]).args(keys("02", "01")).finish().expect_failure(1, &["4.02"]);
 }
 
-/// A server that is started again answers nothing that was recorded before.
+/// A server that is started again, however it ended, takes nothing that was recorded before, and what is new at once.
 #[test]
 fn a_server_that_was_started_again_takes_nothing_old() {
     let tracemq = Tracemq::new();
-    let (mut first, port) = serve(&tracemq, &[]);
-    let tap = UdpTap::to(port);
-    let url = format!("coap://127.0.0.1:{}", tap.port());
+    let mut recorded: Vec<CoapMessage> = Vec::new();
+    for (round, signal) in [9, 15, 9].into_iter().enumerate() {
+        let (mut server, port) = serve(&tracemq, &[]);
+        let socket = CoapSocket::to(port);
+        for old in &mut recorded {
+            old.id ^= 0x5555;
+            let answer = socket.ask(old);
+            assert_eq!((answer.status().as_str(), &answer.payload[..]), ("4.01", &b"Replay detected"[..]));
+        }
+        assert!(!server.stdout().contains("\"/x\""), "it was acted on: {server:?}");
+        let tap = UdpTap::to(port);
+        let url = format!("coap://127.0.0.1:{}", tap.port());
+        tracemq.cmd(["pub", &url, "/x", "recorded"]).args(keys("02", "01")).finish().expect(0);
+        server.wait_stdout("\"/x\"");
+        let sent = protected(&tap.sent());
+        // Only the first contact of all is asked whether it is new.
+        assert_eq!(sent.len(), if round == 0 { 2 } else { 1 }, "{sent:?}");
+        recorded.extend(sent);
+        server.signal(signal);
+        until(SHORT, || (!server.alive()).then_some(())).expect("it ends");
+    }
+}
+
+/// Where the window is lost, with the computer or by hand, nothing is read that could be old.
+#[test]
+fn a_server_that_has_lost_its_window_wants_a_proof() {
+    let tracemq = Tracemq::new();
     let put =
         |url: &str| tracemq.cmd(["pub", url, "/x", "recorded"]).args(keys("02", "01")).finish().expect(0);
-    put(&url);
+    let (mut first, port) = serve(&tracemq, &[]);
+    let tap = UdpTap::to(port);
+    put(&format!("coap://127.0.0.1:{}", tap.port()));
     let mut recorded = protected(&tap.sent()).pop().expect("a request");
     first.signal(9);
     until(SHORT, || (!first.alive()).then_some(())).expect("it is killed");
+    // The file that is not forced to the disk; the limit is still there.
+    let kept = find(&tracemq, |path| path.extension().is_some_and(|end| end == "seen" || end == "edge"));
+    assert_eq!(kept.len(), 2, "{kept:?}");
+    for file in kept.iter().filter(|path| path.extension().is_some_and(|end| end == "seen")) {
+        std::fs::remove_file(file).expect("a file");
+    }
     let (second, port) = serve(&tracemq, &[]);
     let socket = CoapSocket::to(port);
     recorded.id ^= 0x5555;
@@ -223,11 +255,26 @@ fn a_server_that_was_started_again_takes_nothing_old() {
     // It is asked whether it is new, which whoever has recorded it can't prove, and not even read.
     assert!(answer.options.contains_key(&OSCORE), "{answer:?}");
     assert!(!second.stdout().contains("\"/x\""), "it was acted on: {second:?}");
-    let url = format!("coap://127.0.0.1:{port}");
-    put(&url);
+    put(&format!("coap://127.0.0.1:{port}"));
     second.wait_stdout("\"/x\"");
     recorded.id ^= 0x0F0F;
     assert_eq!(socket.ask(&recorded).payload, b"Replay detected");
+}
+
+/// All files in the user's folders of which this is true.
+fn find(tracemq: &Tracemq, wanted: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![tracemq.home().to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path())
+        {
+            if entry.is_dir() {
+                folders.push(entry);
+            } else if wanted(&entry) {
+                found.push(entry);
+            }
+        }
+    }
+    found
 }
 
 /// However a client ends, no number is ever used for two messages.
@@ -302,21 +349,12 @@ fn keys_and_numbers_are_no_part_of_a_profile() {
         .expect(0);
     let shown = tracemq.cmd(["profile", "show", "device"]).finish().expect(0).text();
     assert!(!shown.contains(SECRET) && !shown.contains("oscore-sequence"), "{shown}");
-    let (mut counting, mut folders) = (0, vec![tracemq.home().to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path())
-        {
-            if entry.is_dir() {
-                folders.push(entry);
-                continue;
-            }
-            let text = String::from_utf8_lossy(&std::fs::read(&entry).expect("a file")).into_owned();
-            assert!(!text.contains(SECRET), "{}: {text}", entry.display());
-            if text.contains("oscore-sequence") {
-                assert!(entry.starts_with(tracemq.home().join("state")), "{}", entry.display());
-                counting += 1;
-            }
-        }
-    }
-    assert!(counting >= 2, "{counting} files count");
+    let counting = find(&tracemq, |path| {
+        let text = String::from_utf8_lossy(&std::fs::read(path).expect("a file")).into_owned();
+        assert!(!text.contains(SECRET), "{}: {text}", path.display());
+        text.contains("oscore-sequence") || text.contains("oscore-window")
+    });
+    assert!(counting.len() >= 4, "{counting:?} count");
+    let state = tracemq.home().join("state");
+    assert!(counting.iter().all(|path| path.starts_with(&state)), "{counting:?}");
 }

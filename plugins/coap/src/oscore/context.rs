@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::cbor::Cbor;
 use super::echo::Challenge;
 use super::error::{OscoreError, Refusal};
-use super::replay::ReplayWindow;
+use super::replay::{Replay, ReplayWindow};
 use super::sequence::Counting;
 
 /// AES-CCM-16-64-128: 128 bit keys, tags of 8 bytes, nonces of 13.
@@ -62,10 +62,11 @@ pub struct Context {
     recipient: AesCcm,
     common_iv: [u8; NONCE_LENGTH],
     pub(super) counting: Box<dyn Counting>,
-    pub(super) window: ReplayWindow,
+    pub(super) window: Box<dyn Replay>,
+    recipient_fingerprint: String,
     /// Notifications taken in: what tells them apart for the layers above (RFC 7641 section 3.4).
     pub(super) notifications: u32,
-    /// A server's: what proves that a request is not from before the window began. `None` when that is proven.
+    /// A server's: what proves that a request is new, where the window can't tell.
     pub(super) challenge: Option<Challenge>,
 }
 
@@ -108,12 +109,17 @@ impl Derived {
     }
 
     /// What a sender's nonces belong to: key and IV, as a digest that gives neither away.
-    pub(super) fn fingerprint(&self) -> String {
-        let digest = Sha256::new()
-            .chain_update(b"tracemq oscore sender")
-            .chain_update(self.sender_key)
-            .chain_update(self.common_iv)
-            .finalize();
+    pub(super) fn sender_fingerprint(&self) -> String {
+        self.fingerprint("tracemq oscore sender", &self.sender_key)
+    }
+
+    pub(super) fn recipient_fingerprint(&self) -> String {
+        self.fingerprint("tracemq oscore recipient", &self.recipient_key)
+    }
+
+    fn fingerprint(&self, whose: &str, key: &[u8]) -> String {
+        let digest =
+            Sha256::new().chain_update(whose).chain_update(key).chain_update(self.common_iv).finalize();
         digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
@@ -128,7 +134,7 @@ impl Context {
         counting: impl FnOnce(&str) -> Result<Box<dyn Counting>, E>,
     ) -> Result<Context, E> {
         let derived = Derived::new(&parameters);
-        let counting = counting(&derived.fingerprint())?;
+        let counting = counting(&derived.sender_fingerprint())?;
         Ok(Context {
             sender: AesCcm::new(&derived.sender_key.into()),
             recipient: AesCcm::new(&derived.recipient_key.into()),
@@ -137,10 +143,20 @@ impl Context {
             recipient_id: parameters.recipient_id,
             id_context: parameters.id_context,
             counting,
-            window: ReplayWindow::default(),
+            window: Box::new(ReplayWindow::default()),
+            recipient_fingerprint: derived.recipient_fingerprint(),
             notifications: 0,
             challenge: None,
         })
+    }
+
+    /// Lets the numbers of requests be remembered by what `open` makes for the recipient key's fingerprint.
+    ///
+    /// # Errors
+    /// Those of `open`.
+    pub fn remember_in<E>(&mut self, open: impl FnOnce(&str) -> Result<Box<dyn Replay>, E>) -> Result<(), E> {
+        self.window = open(&self.recipient_fingerprint)?;
+        Ok(())
     }
 
     /// The nonce of a number that the owner of this id has given out (RFC 8613 section 5.2). `id` has at most 7 bytes and

@@ -1,7 +1,7 @@
 //! The Echo exchange (RFC 9175 section 2, RFC 8613 appendix B.1.2).
 //!
-//! A server that has lost its replay window can't tell an old request from a new one. It answers the first with a random
-//! value, and begins the window with the request that brings it back: that one can't have been recorded before.
+//! A server that has lost its replay window, or never had one, can't tell an old request from a new one. It answers with a
+//! random value, and begins the window with the request that brings it back: that one can't have been recorded before.
 
 use coap_lite::ResponseType;
 

@@ -23,6 +23,8 @@ pub enum Refusal {
     Stale,
     /// No OSCORE option where one must be.
     Unprotected,
+    /// That its number is used could not be noted.
+    NotKept,
 }
 
 impl Refusal {
@@ -34,6 +36,7 @@ impl Refusal {
             Refusal::UnknownContext | Refusal::Replayed | Refusal::Stale | Refusal::Unprotected => {
                 ResponseType::Unauthorized
             }
+            Refusal::NotKept => ResponseType::InternalServerError,
         })
     }
 
@@ -45,6 +48,7 @@ impl Refusal {
             Refusal::NotAuthentic => "Decryption failed",
             Refusal::Replayed | Refusal::Stale => "Replay detected",
             Refusal::Unprotected => "OSCORE required",
+            Refusal::NotKept => "The replay window can't be kept",
         }
     }
 }
@@ -60,6 +64,7 @@ impl fmt::Display for Refusal {
             Refusal::Replayed => "its OSCORE sequence number was used before",
             Refusal::Stale => "its OSCORE sequence number is not newer than that of the message before it",
             Refusal::Unprotected => "it is not protected by OSCORE",
+            Refusal::NotKept => "that its OSCORE sequence number is used could not be noted",
         })
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Nothing here knows a socket or a clock. [`Context`] turns a CoAP message into a protected one and back; what ties a
 //! response to its request is an [`Exchange`], which the caller keeps for as long as answers may come. [`Sequence`] hands out
-//! sender sequence numbers and sees to it that none comes twice, whatever happens to the process.
+//! sender sequence numbers and sees to it that none comes twice, whatever happens to the process; [`Seen`] does the same for
+//! those of the other side.
 //!
 //! Own code on RustCrypto, because the one crate there is limits a payload to 128 bytes. One algorithm, the one that every
 //! implementation must have: AES-CCM-16-64-128 with HKDF-SHA-256. Left out: appendix B.2 (a context derived anew after
@@ -13,6 +14,7 @@ mod client;
 mod context;
 mod echo;
 mod error;
+mod kept;
 mod options;
 mod parts;
 mod protect;
@@ -26,6 +28,7 @@ pub use context::{Context, Parameters};
 pub use error::{OscoreError, Refusal};
 pub use options::OscoreOptions;
 pub use protect::{Exchange, Received, refuse};
+pub use replay::{Noted, Replay, ReplayWindow, Seen};
 pub use sequence::{Counting, Sequence};
 pub use server::{Opened, Server};
 pub use value::OscoreValue;

@@ -9,7 +9,9 @@ use tracemq_plugin_api::prelude::{Error, Result};
 use tracemq_plugin_api::{schemars, serde};
 
 use super::context::{Context, LONGEST_ID, Parameters};
+use super::replay::{Replay, Seen};
 use super::sequence::{Counting, Sequence};
+use super::server::Server;
 
 /// The longest id context: its length is one byte of the option.
 const LONGEST_CONTEXT: usize = 255;
@@ -122,6 +124,18 @@ impl OscoreOptions {
             Sequence::open(folder, fingerprint).map(|sequence| Box::new(sequence) as Box<dyn Counting>)
         };
         Ok(Some(Context::new(parameters, counting)?))
+    }
+
+    /// The same for a server, which also knows of all requests before; `None` without OSCORE.
+    ///
+    /// # Errors
+    /// As [`OscoreOptions::open`].
+    pub fn open_server(&self, state_dir: Option<&Path>) -> Result<Option<Server>> {
+        let (Some(mut context), Some(folder)) = (self.open(state_dir)?, state_dir) else { return Ok(None) };
+        context.remember_in(|fingerprint| {
+            Seen::open(folder, fingerprint).map(|seen| Box::new(seen) as Box<dyn Replay>)
+        })?;
+        Server::new(context).map(Some)
     }
 }
 

@@ -6,7 +6,7 @@ use super::context::{Context, aad};
 use super::echo::Challenge;
 use super::error::{OscoreError, Refusal};
 use super::parts::{self, Parts};
-use super::replay::ReplayWindow;
+use super::replay::{Noted, ReplayWindow};
 use super::value::{OscoreValue, number, partial_iv};
 use crate::message::{self, CoapOption, MessageClass, Packet};
 
@@ -46,6 +46,12 @@ pub enum Received {
 impl Context {
     /// The replay window is lost: before it takes any request, one must prove to be new. `random` is not to be guessed.
     pub fn challenge_first(&mut self, random: [u8; 8]) {
+        self.window = Box::new(ReplayWindow::lost());
+        self.challenge_with(random);
+    }
+
+    /// Whoever sends what may be old is asked to bring this back.
+    pub(super) fn challenge_with(&mut self, random: [u8; 8]) {
         self.challenge = Some(Challenge::new(random));
     }
 
@@ -130,9 +136,6 @@ impl Context {
             return Err(Refusal::UnknownContext);
         }
         let number = number(&partial_iv);
-        if self.challenge.is_none() && !self.window.is_new(number) {
-            return Err(Refusal::Replayed);
-        }
         let plaintext =
             self.open(self.nonce(&kid, &partial_iv), &aad(&kid, &partial_iv), &request.payload)?;
         let message = parts::put_together(request, &plaintext)?;
@@ -141,13 +144,15 @@ impl Context {
         }
         let observes = request.get_first_option(CoapOption::Observe).is_some();
         let mut exchange = Exchange { kid, partial_iv, observes, nonce_is_free: true, newest: None };
-        match self.challenge {
-            None => self.window.note(number),
-            Some(challenge) if challenge.is_answered_by(&message) => {
-                self.window = ReplayWindow::starting_at(number);
-                self.challenge = None;
-            }
-            Some(challenge) => {
+        let proven = self.challenge.is_some_and(|challenge| challenge.is_answered_by(&message));
+        let noted = if proven { self.window.note_proven(number) } else { self.window.note(number) };
+        let noted = noted.map_err(|error| {
+            log::error!("a request is not accepted: {error}");
+            Refusal::NotKept
+        })?;
+        match (noted, self.challenge) {
+            (Noted::New, _) => {}
+            (Noted::InDoubt, Some(challenge)) => {
                 let mut question = parts::like(request, request.header.code);
                 challenge.put_into(&mut question);
                 // The request may be an old one whose nonce was used then.
@@ -157,6 +162,7 @@ impl Context {
                     self.protect_response(&mut exchange, &question).map_err(|_| Refusal::Replayed)?;
                 return Ok(Received::Challenge(Box::new(question)));
             }
+            (Noted::Used | Noted::InDoubt, _) => return Err(Refusal::Replayed),
         }
         Ok(Received::Request(Box::new(message), exchange))
     }

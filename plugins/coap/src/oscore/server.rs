@@ -40,7 +40,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// The first request must prove that it is new: which ones were there before the server started is not known.
+    /// Where the window of the context can't tell whether a request is new, the client must prove it.
     ///
     /// # Errors
     /// The system has no random numbers.
@@ -49,7 +49,7 @@ impl Server {
         SystemRandom::new()
             .fill(&mut random)
             .map_err(|_| Error::new(ErrorKind::CONNECT, "the system has no random numbers"))?;
-        context.challenge_first(random);
+        context.challenge_with(random);
         let id: String = context.recipient_id.iter().map(|byte| format!("{byte:02x}")).collect();
         let client = Arc::from(format!("oscore:{id}"));
         Ok(Server { context, client, exchanges: HashMap::new(), order: VecDeque::new(), last: 0 })
