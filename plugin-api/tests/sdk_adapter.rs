@@ -296,6 +296,9 @@ fn outcomes_tell_success_from_the_rest() {
     let outcome = Outcome::acknowledged().details(details.clone());
     assert!(outcome.is_success() && Outcome::sent().is_success());
     assert_eq!(serde_json::from_str::<Value>(outcome.details_json()).unwrap(), details);
+    let same = Outcome::acknowledged().details_of(&std::collections::BTreeMap::from([("sequence", 5)]));
+    assert_eq!(same.details_json(), outcome.details_json());
+    assert_eq!(Outcome::sent().details_of(&5).details_json(), "", "no object");
     for outcome in [Outcome::refused("why"), Outcome::unauthorized("why"), Outcome::unconfirmed("why")] {
         assert!(!outcome.is_success());
         assert_eq!(outcome.reason(), "why");

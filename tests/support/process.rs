@@ -95,6 +95,22 @@ impl Cmd {
         self
     }
 
+    /// The same command run by another program, which is given it with its arguments.
+    pub fn wrapped_in(self, program: &str, arguments: &[&str]) -> Cmd {
+        let mut outer = Cmd::peer(program).args(arguments);
+        outer.command.arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => outer.command.env(name, value),
+                None => outer.command.env_remove(name),
+            };
+        }
+        if let Some(folder) = self.command.get_current_dir() {
+            outer.command.current_dir(folder);
+        }
+        Cmd { command: outer.command, shown: format!("{} {}", outer.shown, self.shown), ..self }
+    }
+
     /// How long [`Run::wait`] and [`Cmd::finish`] wait.
     pub fn limit(mut self, limit: Duration) -> Cmd {
         self.limit = limit;

@@ -1,8 +1,12 @@
-//! `tracemq request` to a group: multicast on the loopback interface.
+//! Groups: `tracemq request` to one and `tracemq serve` in one, on the loopback interface and over a cable between two
+//! network namespaces.
 
 use std::net::{Ipv4Addr, UdpSocket};
 
-use tracemq_tests::{CoapServer, LONG, ScriptedCoap, Tracemq, coap_answer, json};
+use tracemq_tests::{
+    CABLE, CoapServer, LONG, Namespaces, Run, ScriptedCoap, Tracemq, coap_answer, coap_client, coap_port,
+    json,
+};
 
 const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 1, 187);
 
@@ -68,4 +72,146 @@ fn an_interface_that_is_none_is_told() {
     tracemq.cmd(request).finish().expect_failure(3, &["no network interface nowhere0"]);
     let request = ["request", "coap://127.0.0.1/a", "--interface", "lo"];
     tracemq.cmd(request).finish().expect_failure(2, &["--interface", "group"]);
+}
+
+/// Answers to a GET of `/hello` in a group, as payloads with who has sent them.
+fn answers(command: tracemq_tests::Cmd) -> Vec<(String, String)> {
+    let done = command.limit(LONG).finish().expect(0);
+    let mut answers: Vec<(String, String)> = done
+        .lines()
+        .iter()
+        .map(|line| {
+            let answer = json(line);
+            assert_eq!(answer["meta"]["type"], "NON", "{answer}");
+            let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+            (text(&answer["payload"]), text(&answer["meta"]["peer"]))
+        })
+        .collect();
+    answers.sort();
+    answers
+}
+
+fn of(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(payload, peer)| ((*payload).to_owned(), (*peer).to_owned())).collect()
+}
+
+/// Two servers for each kind of address, and one with all of them, at the other end of a cable.
+#[test]
+fn servers_of_a_group_answer_over_a_network_with_both_kinds_of_addresses() {
+    let tracemq = Tracemq::new();
+    let network = Namespaces::joined(
+        &["10.77.0.1/24", "fd77::1/64", "fe80::1/64"],
+        &["10.77.0.2/24", "10.77.0.3/24", "fd77::2/64", "fd77::3/64", "fe80::2/64"],
+    );
+    let serve = |name: &str, bind: &str, groups: &[&str]| -> Run {
+        let mut arguments = vec!["serve", "coap", "--bind", bind, "--json", "--leisure", "200ms"];
+        groups.iter().for_each(|group| arguments.extend(["--join-group", group]));
+        let resource = format!("/hello={name}");
+        let server = network.far(tracemq.cmd(arguments).args(["--resource", &resource])).start();
+        assert_eq!(coap_port(&server), 5683);
+        server
+    };
+    let one = serve("one", "10.77.0.2:5683", &["224.0.1.187"]);
+    let two = serve("two", "10.77.0.3:5683", &["224.0.1.187"]);
+    let three = serve("three", "[fd77::2]:5683", &["ff02::fd", "ff05::fd"]);
+    let four = serve("four", "[fd77::3]:5683", &["ff05::fd"]);
+    let request = |url: &str, rest: &[&str]| {
+        network.near(tracemq.cmd(["request", url, "--interface", CABLE, "--format", "json"]).args(rest))
+    };
+    assert_eq!(
+        answers(request("coap://224.0.1.187/hello", &["--replies", "2"])),
+        of(&[("one", "10.77.0.2:5683"), ("two", "10.77.0.3:5683")])
+    );
+    assert_eq!(
+        answers(request("coap://[ff05::fd]/hello", &["--replies", "2"])),
+        of(&[("four", "[fd77::3]:5683"), ("three", "[fd77::2]:5683")])
+    );
+    assert_eq!(
+        answers(request(&format!("coap://[ff02::fd%{CABLE}]/hello"), &["--replies", "1"])),
+        of(&[("three", "[fd77::2]:5683")])
+    );
+    for (server, name) in [(&one, "one"), (&two, "two"), (&three, "three"), (&four, "four")] {
+        let shown = json(&server.wait_stdout("\"/hello\""));
+        assert_eq!(
+            (&shown["meta"]["group"], &shown["meta"]["type"]),
+            (&true.into(), &"NON".into()),
+            "{name}"
+        );
+    }
+    // Those who do not have it say nothing, nor do those for whom no filter fits.
+    for url in ["coap://224.0.1.187/nothing", "coap://224.0.1.187/.well-known/core?rt=nothing"] {
+        request(url, &["-W", "1"]).finish().expect_failure(6, &["answer"]);
+        one.wait_stdout(if url.contains("core") { "well-known" } else { "/nothing" });
+    }
+    // A confirmable request is for nobody in particular.
+    let client = |arguments: &[&str]| {
+        network.near(coap_client().args(arguments).args(["-B", "2"]).arg("coap://224.0.1.187/hello"))
+    };
+    let heard = client(&["-N"]).finish().expect(0).text();
+    assert!(heard.contains("one") && heard.contains("two"), "libcoap's client hears both: {heard:?}");
+}
+
+/// From all addresses at once, an answer leaves from the one that was asked.
+#[test]
+fn a_server_of_all_addresses_is_in_groups_of_both_kinds() {
+    let tracemq = Tracemq::new();
+    let network = Namespaces::joined(
+        &["10.78.0.1/24", "fd78::1/64"],
+        &["10.78.0.2/24", "10.78.0.3/24", "fd78::2/64", "fd78::3/64"],
+    );
+    let groups = ["--join-group", "224.0.1.187", "--join-group", "ff05::fd", "--leisure", "0"];
+    let serve = tracemq.cmd(["serve", "coap", "--bind", "[::]:5683", "--json", "--resource", "/hello=all"]);
+    let server = network.far(serve.args(groups)).start();
+    coap_port(&server);
+    let request = |url: &str, rest: &[&str]| {
+        answers(
+            network.near(tracemq.cmd(["request", url, "--interface", CABLE, "--format", "json"]).args(rest)),
+        )
+    };
+    assert_eq!(request("coap://[ff05::fd]/hello", &["--replies", "1"]).len(), 1);
+    let v4 = request("coap://224.0.1.187/hello", &["--replies", "1"]);
+    assert!(v4[0].1.starts_with("10.78.0."), "{v4:?}");
+    for address in ["10.78.0.2", "10.78.0.3", "[fd78::2]", "[fd78::3]"] {
+        let url = format!("coap://{address}");
+        let ask = tracemq.cmd(["request", &url, "/hello", "--max-retransmit", "0"]);
+        assert_eq!(network.near(ask).finish().expect(0).text().trim(), "all", "{address}");
+        let observer = network.near(tracemq.cmd(["sub", &url, "/hello", "-C", "2"])).start();
+        observer.wait_stdout("all");
+        let put = tracemq.cmd(["pub", "coap://10.78.0.2", "/hello", "all and more"]);
+        network.near(put).finish().expect(0);
+        observer.wait_stdout("all and more");
+        observer.wait().expect(0);
+        network.near(tracemq.cmd(["pub", &url, "/hello", "all"])).finish().expect(0);
+    }
+}
+
+/// Not every network is one of our making: on the loopback interface alone there are groups as well.
+#[test]
+fn servers_of_one_machine_share_a_group() {
+    let tracemq = Tracemq::new();
+    let port = tracemq_tests::free_port();
+    let serve = |address: &str, name: &str| {
+        let bind = format!("{address}:{port}");
+        let resource = format!("/hello={name}");
+        let arguments =
+            ["serve", "coap", "--bind", &bind, "--join-group", "224.0.1.187%lo", "--leisure", "50ms"];
+        let server = tracemq.cmd(arguments).args(["--resource", &resource, "--json"]).start();
+        coap_port(&server);
+        server
+    };
+    let (one, _two) = (serve("127.0.0.11", "one"), serve("127.0.0.12", "two"));
+    let url = format!("coap://224.0.1.187:{port}/hello");
+    let request = tracemq.cmd(["request", &url, "--interface", "lo", "--replies", "2", "--format", "json"]);
+    let expected = [("one", format!("127.0.0.11:{port}")), ("two", format!("127.0.0.12:{port}"))];
+    assert_eq!(answers(request), expected.map(|(name, peer)| (name.to_owned(), peer)));
+    assert!(one.stdout().contains(&format!("coap://224.0.1.187%lo:{port}")), "{one:?}");
+    for (arguments, part) in [
+        (["--join-group", "127.0.0.1"], "is no group"),
+        (["--join-group", "ff05::fd"], "of the other kind"),
+        (["--join-group", "224.0.1.187%nowhere0"], "no network interface nowhere0"),
+    ] {
+        let done = tracemq.cmd(["serve", "coap", "--bind", "127.0.0.1:0"]).args(arguments).finish();
+        assert!(done.stderr.contains(part), "{done:?}");
+        assert!([2, 3].contains(&done.code()), "{done:?}");
+    }
 }

@@ -231,3 +231,28 @@ fn a_profile_holds_a_server() {
     let port = coap_port(&server);
     assert_eq!(ask(port, "lamp", &[]).trim(), "on");
 }
+
+/// Every address of 127.0.0.0/8 is this machine, and who has asked one of them takes no answer from another.
+#[test]
+fn an_answer_comes_from_the_address_that_was_asked() {
+    let tracemq = Tracemq::new();
+    for bind in ["0.0.0.0:0", "[::]:0"] {
+        let serve =
+            tracemq.cmd(["serve", "coap", "--bind", bind, "--json", "--resource", "/hello=world"]).start();
+        let port = coap_port(&serve);
+        let addresses =
+            if bind.starts_with('[') { ["127.0.0.7", "[::1]"] } else { ["127.0.0.7", "127.0.0.1"] };
+        for address in addresses {
+            let asked = coap_client().arg(format!("coap://{address}:{port}/hello")).finish().expect(0);
+            assert_eq!(asked.text().trim(), "world", "{bind} {address}");
+            // What comes later comes from there too.
+            let url = format!("coap://{address}:{port}");
+            let observer = tracemq.cmd(["sub", &url, "/hello", "-C", "2"]).start();
+            observer.wait_stdout("world");
+            tracemq.cmd(["pub", &url, "/hello", "changed"]).finish().expect(0);
+            observer.wait_stdout("changed");
+            observer.wait().expect(0);
+            tracemq.cmd(["pub", &url, "/hello", "world"]).finish().expect(0);
+        }
+    }
+}

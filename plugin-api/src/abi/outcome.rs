@@ -62,6 +62,14 @@ impl Outcome {
         self
     }
 
+    /// The same of a type of its own, which becomes text without a tree of values in between: for what is made of every
+    /// message. One that is no JSON object, or can't be written, is left out.
+    pub fn details_of(mut self, details: &impl serde::Serialize) -> Outcome {
+        let text = serde_json::to_string(details).unwrap_or_default();
+        self.details = if text.starts_with('{') { text.into() } else { RString::new() };
+        self
+    }
+
     pub fn status(&self) -> OutcomeStatus {
         self.status
     }

@@ -10,6 +10,7 @@ mod connect;
 #[cfg(feature = "dtls")]
 mod dtls;
 pub mod endpoint;
+mod interfaces;
 pub mod links;
 mod list;
 pub mod message;

@@ -1,19 +1,36 @@
 //! A packet's options as JSON, for what is shown of messages on either side.
 
-use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Serialize, Serializer};
 
 use crate::message::{self, Packet, definition, show_value};
 
 /// `[["ETag", "0x1f"], ["65000", "0x01"]]`: names where there are some, values as they are written on the command line.
-pub(crate) fn options(packet: &Packet) -> Value {
-    let shown = |number: u16, value: &[u8]| {
-        let name = definition(number).map_or_else(|| number.to_string(), |option| option.name.to_owned());
-        json!([name, show_value(number, value)])
-    };
-    let all = packet.options().flat_map(|(&number, values)| {
-        values.iter().map(move |value| shown(number, value)).collect::<Vec<_>>()
-    });
-    Value::Array(all.collect())
+pub(crate) struct Options<'a>(pub(crate) &'a Packet);
+
+impl<'a> Serialize for Options<'a> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let shown = |number: u16, value: &'a [u8]| -> [Cow<'a, str>; 2] {
+            let name = match definition(number) {
+                Some(option) => Cow::Borrowed(option.name),
+                None => Cow::Owned(number.to_string()),
+            };
+            [name, show_value(number, value)]
+        };
+        let all = self
+            .0
+            .options()
+            .flat_map(|(&number, values)| values.iter().map(move |value| shown(number, value)));
+        serializer.collect_seq(all)
+    }
+}
+
+impl fmt::Display for Options<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
+    }
 }
 
 /// The media type of the payload, or its number if it is not registered.

@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::json;
 use tracemq_plugin_api::prelude::*;
 
 use crate::blockwise::Answer;
 use crate::endpoint::{Arrival, Failure};
-use crate::message::{self, CoapOption, Packet, Token, code_name, code_text};
+use crate::message::{self, CoapOption, MessageClass, Packet, Token, code_name, code_text};
 use crate::show;
 
 /// What it took to have a response, over all messages of its transfer.
@@ -26,6 +27,35 @@ impl Tally {
 
     fn milliseconds(&self) -> f64 {
         (self.round_trip.as_secs_f64() * 1_000_000.0).round() / 1000.0
+    }
+}
+
+/// What is told of each published message, written as it is: a tree of values took longer than all else that is done for it.
+#[derive(Serialize)]
+struct Details<'a> {
+    code: Shown<MessageClass>,
+    code_name: Option<&'static str>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<u16>,
+    token: Shown<Token>,
+    round_trip_ms: f64,
+    retransmissions: u32,
+    request_blocks: u32,
+    blocks: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    options: Option<show::Options<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<String>,
+}
+
+/// As text.
+struct Shown<T>(T);
+
+impl<T: std::fmt::Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
     }
 }
 
@@ -77,45 +107,39 @@ impl Reply {
         if let Some(format) = show::content_format(packet) {
             record = record.meta("content_format", MetaValue::Text(&format));
         }
-        let options = show::options(packet).to_string();
+        let options = show::Options(packet).to_string();
         record.meta("options", MetaValue::Json(&options));
     }
 
     /// What became of a published message.
     pub(crate) fn outcome(&self) -> Outcome {
         if self.is_success() {
-            return Outcome::acknowledged().details(self.details());
+            return Outcome::acknowledged().details_of(&self.details());
         }
         let text = self.refusal();
         let outcome = match is_forbidden(self.packet()) {
             true => Outcome::unauthorized(text),
             false => Outcome::refused(text),
         };
-        outcome.details(self.details())
+        outcome.details_of(&self.details())
     }
 
-    fn details(&self) -> Value {
+    fn details(&self) -> Details<'_> {
         let packet = self.packet();
-        let mut details = Map::with_capacity(12);
-        let mut put = |name: &str, value: Value| details.insert(name.to_owned(), value);
-        put("code", packet.header.code.to_string().into());
-        put("code_name", code_name(packet.header.code).into());
-        if !message::is_of_stream(packet) {
-            put("type", show::message_type(packet).into());
-            put("message_id", packet.header.message_id.into());
+        let message = (!message::is_of_stream(packet)).then_some(packet.header.message_id);
+        Details {
+            code: Shown(packet.header.code),
+            code_name: code_name(packet.header.code),
+            kind: message.map(|_| show::message_type(packet)),
+            message_id: message,
+            token: Shown(Token::of(packet)),
+            round_trip_ms: self.tally.milliseconds(),
+            retransmissions: self.tally.retransmissions,
+            request_blocks: self.answer.request_blocks,
+            blocks: self.answer.response_blocks,
+            options: Some(show::Options(packet)).filter(|_| packet.options().next().is_some()),
+            payload: if self.is_success() { show::diagnostic(packet) } else { None },
         }
-        put("token", Token::of(packet).to_string().into());
-        put("round_trip_ms", self.tally.milliseconds().into());
-        put("retransmissions", self.tally.retransmissions.into());
-        put("request_blocks", self.answer.request_blocks.into());
-        put("blocks", self.answer.response_blocks.into());
-        if packet.options().next().is_some() {
-            put("options", show::options(packet));
-        }
-        if self.is_success() && !packet.payload.is_empty() {
-            put("payload", show::diagnostic(packet).into());
-        }
-        Value::Object(details)
     }
 
     /// `4.04 Not Found: there is no such thing`.

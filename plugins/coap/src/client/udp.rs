@@ -15,20 +15,26 @@ use tokio::time::{Sleep, sleep_until};
 use tracemq_plugin_api::prelude::*;
 
 use super::address::choose;
+use super::patience::Patience;
 use super::secure::Secure;
 use crate::config::ConnectOptions;
 use crate::endpoint::{Endpoint, Event, Failure, Limits, Transmit};
+use crate::interfaces;
 use crate::target::{Target, Transport};
 
 /// The longest datagram that there can be.
 const LONGEST: usize = 65_535;
-/// So many are read before what came with them is looked at.
-const AT_ONCE: usize = 64;
+/// So many are read before what came with them is looked at, and what there is to say to it leaves: the peer is to have
+/// something to do meanwhile.
+const AT_ONCE: usize = 4;
 
 pub(crate) struct Datagrams {
     pub(crate) endpoint: Endpoint,
     pub(crate) peer: SocketAddr,
     socket: UdpSocket,
+    /// The same one, to look at it whatever the reactor knows of it.
+    direct: std::net::UdpSocket,
+    patience: Patience,
     group: bool,
     secure: Option<Box<Secure>>,
     /// The socket took no more.
@@ -50,9 +56,11 @@ impl Datagrams {
             _ => None,
         };
         let peer = lookup(target, options).await?;
-        let socket = open(peer, options).map_err(|error| {
+        let cannot = |error: io::Error| {
             Error::new(ErrorKind::CONNECT, format!("{}: {}", target.shown(), reason(&error)))
-        })?;
+        };
+        let direct = open(peer, options).map_err(cannot)?;
+        let socket = direct.try_clone().and_then(UdpSocket::from_std).map_err(cannot)?;
         let group = peer.ip().is_multicast();
         if group {
             options.check_group(target.transport)?;
@@ -61,6 +69,8 @@ impl Datagrams {
             endpoint: Endpoint::new(options.parameters(), Limits::CLIENT),
             peer,
             socket,
+            direct,
+            patience: Patience::default(),
             group,
             secure,
             held: None,
@@ -85,7 +95,7 @@ impl Datagrams {
     pub(crate) async fn turn(&mut self) -> Result<()> {
         loop {
             self.flush()?;
-            if self.receive()? {
+            if self.receive()? || self.look_again()? {
                 return Ok(());
             }
             let secure = self.secure.as_mut().and_then(|secure| secure.next_timeout());
@@ -100,9 +110,13 @@ impl Datagrams {
                 None => Interest::READABLE,
                 Some(_) => Interest::READABLE | Interest::WRITABLE,
             };
+            self.patience.sleeps();
             tokio::select! {
                 biased;
-                ready = self.socket.ready(interest) => drop(ready.map_err(|error| self.unreachable(&error))?),
+                ready = self.socket.ready(interest) => {
+                    ready.map_err(|error| self.unreachable(&error))?;
+                    self.patience.woken();
+                }
                 () = &mut self.sleep, if timeout.is_some() => {
                     self.armed = None;
                     self.endpoint.handle_timeout(Instant::now());
@@ -177,16 +191,40 @@ impl Datagrams {
                 false => self.socket.try_recv(&mut self.buffer).map(|length| (length, self.peer)),
             };
             match received {
-                Ok((length, peer)) => match &mut self.secure {
-                    None => self.endpoint.receive(Instant::now(), peer, &self.buffer[..length]),
-                    Some(secure) => secure.receive(&mut self.endpoint, peer, &self.buffer[..length])?,
-                },
+                Ok((length, peer)) => self.take(peer, length)?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(count > 0),
                 Err(_) if self.group => {}
                 Err(error) => return Err(self.unreachable(&error)),
             }
         }
         Ok(true)
+    }
+
+    /// Whether something came within the time in which that may be expected.
+    fn look_again(&mut self) -> Result<bool> {
+        if self.group || self.held.is_some() {
+            return Ok(false);
+        }
+        let (direct, buffer) = (&self.direct, &mut self.buffer);
+        let found = self.patience.look(|| match direct.recv(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            received => Some(received),
+        });
+        match found {
+            None => Ok(false),
+            Some(Ok(length)) => self.take(self.peer, length).map(|()| true),
+            Some(Err(error)) => Err(self.unreachable(&error)),
+        }
+    }
+
+    /// Takes what stands in the buffer.
+    fn take(&mut self, peer: SocketAddr, length: usize) -> Result<()> {
+        let bytes = &self.buffer[..length];
+        match &mut self.secure {
+            None => self.endpoint.receive(Instant::now(), peer, bytes),
+            Some(secure) => secure.receive(&mut self.endpoint, peer, bytes)?,
+        }
+        Ok(())
     }
 }
 
@@ -203,7 +241,7 @@ async fn lookup(target: &Target, options: &ConnectOptions) -> Result<SocketAddr>
     let failed = |why: String| Error::new(ErrorKind::CONNECT, format!("look up {}: {why}", target.host));
     let limit = options.net.timeout.connect_timeout.duration();
     let (host, zone) = match target.host.split_once('%') {
-        Some((host, zone)) => (host, Some(scope(zone).map_err(|error| failed(reason(&error)))?)),
+        Some((host, zone)) => (host, Some(interfaces::scope(zone).map_err(|error| failed(reason(&error)))?)),
         None => (target.host.as_str(), None),
     };
     let found: Vec<SocketAddr> = tokio::time::timeout(limit, lookup_host((host, target.port)))
@@ -221,21 +259,7 @@ async fn lookup(target: &Target, options: &ConnectOptions) -> Result<SocketAddr>
     Ok(peer)
 }
 
-/// The number of an IPv6 zone: an interface's name, or the number itself.
-fn scope(zone: &str) -> io::Result<u32> {
-    zone.parse().or_else(|_| interface_number(zone))
-}
-
-fn interface_number(name: &str) -> io::Result<u32> {
-    let name = std::ffi::CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
-    // SAFETY: the name is a C string that lives through the call.
-    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
-        0 => Err(io::Error::other(format!("there is no network interface {}", name.to_string_lossy()))),
-        number => Ok(number),
-    }
-}
-
-fn open(peer: SocketAddr, options: &ConnectOptions) -> io::Result<UdpSocket> {
+fn open(peer: SocketAddr, options: &ConnectOptions) -> io::Result<std::net::UdpSocket> {
     let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     let any: IpAddr = match peer {
@@ -248,7 +272,7 @@ fn open(peer: SocketAddr, options: &ConnectOptions) -> io::Result<UdpSocket> {
     } else {
         socket.connect(&peer.into())?;
     }
-    UdpSocket::from_std(socket.into())
+    Ok(socket.into())
 }
 
 fn group(socket: &Socket, peer: SocketAddr, options: &ConnectOptions) -> io::Result<()> {
@@ -259,14 +283,14 @@ fn group(socket: &Socket, peer: SocketAddr, options: &ConnectOptions) -> io::Res
             if let Some(interface) = &options.interface {
                 match interface.parse::<Ipv4Addr>() {
                     Ok(address) => socket.set_multicast_if_v4(&address)?,
-                    Err(_) => by_number(socket, interface_number(interface)?)?,
+                    Err(_) => by_number(socket, interfaces::number(interface)?)?,
                 }
             }
         }
         SocketAddr::V6(_) => {
             socket.set_multicast_hops_v6(hops)?;
             if let Some(interface) = &options.interface {
-                socket.set_multicast_if_v6(scope(interface)?)?;
+                socket.set_multicast_if_v6(interfaces::scope(interface)?)?;
             }
         }
     }

@@ -34,8 +34,23 @@ impl Endpoint {
                 self.events.push_back(Event::Ping { peer });
             }
             MessageType::NonConfirmable if code == MessageClass::Empty => {}
-            _ if message::is_request(code) => self.requested(now, peer, bytes, packet),
+            _ if message::is_request(code) => self.requested(now, peer, bytes, packet, false),
             _ => self.separate(now, peer, bytes, packet),
+        }
+    }
+
+    /// Takes a datagram that came to a group: all but requests that are not confirmable is ignored, and nothing is rejected
+    /// (RFC 7252 section 8.1).
+    pub fn receive_of_group(&mut self, now: Instant, peer: SocketAddr, bytes: &[u8]) {
+        match message::decode(bytes) {
+            Ok(packet)
+                if packet.header.get_type() == MessageType::NonConfirmable
+                    && message::is_request(packet.header.code) =>
+            {
+                self.requested(now, peer, bytes, packet, true);
+            }
+            Ok(_) => {}
+            Err(error) => self.events.push_back(Event::Malformed { peer, error }),
         }
     }
 
@@ -53,10 +68,11 @@ impl Endpoint {
         self.transmit(peer, Bytes::copy_from_slice(&[1 << 6 | message_type << 4, 0, high, low]));
     }
 
-    fn requested(&mut self, now: Instant, address: SocketAddr, bytes: &[u8], packet: Packet) {
+    fn requested(&mut self, now: Instant, address: SocketAddr, bytes: &[u8], packet: Packet, to_group: bool) {
         let confirmable = packet.header.get_type() == MessageType::Confirmable;
         let message_id = packet.header.message_id;
-        let request = Incoming { peer: address, token: Token::of(&packet), message_id, confirmable };
+        let request =
+            Incoming { peer: address, token: Token::of(&packet), message_id, confirmable, to_group };
         let hash = hash(bytes);
         let random = &mut self.random;
         // With no room for another peer it is dropped: if it matters it comes again.

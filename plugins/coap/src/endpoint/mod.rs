@@ -57,6 +57,8 @@ pub struct Incoming {
     pub token: Token,
     pub message_id: u16,
     pub confirmable: bool,
+    /// It went to a group of servers, and need not be answered at all (RFC 7252 section 8.2).
+    pub to_group: bool,
 }
 
 /// How a request is to be sent.
@@ -193,6 +195,11 @@ impl Endpoint {
     pub fn next_timeout(&self) -> Option<Instant> {
         let unacknowledged = self.unacknowledged.front().map(|(when, _)| *when);
         [unacknowledged, self.exchanges.next_timeout()].into_iter().flatten().min()
+    }
+
+    /// A random part of this time.
+    pub fn part_of(&mut self, time: Duration) -> Duration {
+        time.mul_f64(self.random.fraction())
     }
 
     fn transmit(&mut self, peer: SocketAddr, bytes: impl Into<Bytes>) {

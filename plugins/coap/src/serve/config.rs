@@ -10,6 +10,7 @@ use tracemq_plugin_api::net::ServerTlsOptions;
 use tracemq_plugin_api::prelude::{Error, Result, Span};
 use tracemq_plugin_api::{schemars, serde};
 
+use super::groups::Group;
 use super::handler::WELL_KNOWN;
 use super::loss::Probability;
 use super::resources::{Limits, Representation};
@@ -20,6 +21,8 @@ use crate::message::{self, CoapOption, MessageClass, Packet, parse_code, path_of
 use crate::oscore::OscoreOptions;
 use crate::target::{Target, Transport};
 
+/// DEFAULT_LEISURE (RFC 7252 section 8.2).
+const LEISURE: Span = Span::from_secs(5);
 /// Of what clients make, in resources of the largest size.
 const LARGEST_IN_ALL: usize = 8;
 
@@ -32,6 +35,20 @@ pub struct ServeOptions {
         "x-help-fr" = "Adresse d'écoute, ADRESSE:PORT ; le port 0 prend un port libre (par défaut 127.0.0.1:5683, pour coaps et coaps+tcp 127.0.0.1:5684)"
     ))]
     pub bind: Option<String>,
+
+    /// Group to listen to as well: 224.0.1.187, ff02::fd and ff05::fd are All CoAP Nodes; ADDR%INTERFACE joins on that interface alone
+    #[schemars(title = "Groups", extend(
+        "x-group" = "server", "x-order" = 211, "x-title-fr" = "Groupes",
+        "x-help-fr" = "Groupe à écouter aussi : 224.0.1.187, ff02::fd et ff05::fd sont « tous les nœuds CoAP » ; ADRESSE%INTERFACE ne le rejoint que sur cette interface"
+    ))]
+    pub join_group: Vec<String>,
+
+    /// Time over which the servers of a group spread their answers: each waits for a random part of it
+    #[schemars(title = "Leisure", extend(
+        "x-group" = "server", "x-order" = 212, "x-title-fr" = "Étalement",
+        "x-help-fr" = "Durée sur laquelle les serveurs d'un groupe étalent leurs réponses : chacun en attend une part au hasard"
+    ))]
+    pub leisure: Span,
 
     /// Resource to begin with, PATH=VALUE, like /sensors/temp=21.5; VALUE that is JSON (object or list) has its content format
     #[schemars(title = "Resources", extend(
@@ -111,6 +128,8 @@ impl Default for ServeOptions {
     fn default() -> Self {
         Self {
             bind: None,
+            join_group: Vec::new(),
+            leisure: LEISURE,
             resource: Vec::new(),
             folder: None,
             max_size: 8 << 20,
@@ -132,6 +151,7 @@ impl fmt::Debug for ServeOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServeOptions")
             .field("bind", &self.bind)
+            .field("join_group", &self.join_group)
             .field("folder", &self.folder)
             .field("resources", &self.resource.len())
             .field("oscore", &self.oscore)
@@ -157,7 +177,18 @@ impl ServeOptions {
         self.listen(url)?;
         self.manners()?;
         self.loss()?;
+        self.groups()?;
         self.preset().map(drop)
+    }
+
+    /// The groups of --join-group.
+    ///
+    /// # Errors
+    /// One that is none.
+    pub(super) fn groups(&self) -> Result<Vec<Group>> {
+        let group =
+            |text: &String| text.parse().map_err(|error| Error::config(format!("--join-group: {error}")));
+        self.join_group.iter().map(group).collect()
     }
 
     /// What the target's URL and the options together mean.
@@ -188,6 +219,7 @@ impl ServeOptions {
     fn fits(&self, transport: Transport) -> Result<()> {
         self.oscore.parameters()?;
         let scheme = transport.scheme();
+        self.fits_groups(transport)?;
         let needs = |what: &str| Err(Error::config(format!("a {scheme} server needs {what}")));
         #[cfg(feature = "dtls")]
         self.psk.check()?;
@@ -212,6 +244,23 @@ impl ServeOptions {
                 Err(Error::config(format!("--loss is for datagrams: over {scheme}:// nothing is lost")))
             }
             _ => Ok(()),
+        }
+    }
+
+    fn fits_groups(&self, transport: Transport) -> Result<()> {
+        if self.join_group.is_empty() {
+            return match self.leisure == LEISURE {
+                true => Ok(()),
+                false => Err(Error::config("--leisure is for groups: give --join-group as well")),
+            };
+        }
+        if transport != Transport::Udp {
+            let scheme = transport.scheme();
+            return Err(Error::config(format!("--join-group is for coap://: {scheme}:// knows no groups")));
+        }
+        match self.oscore.parameters()? {
+            Some(_) => Err(Error::config("--join-group: a group of servers can't share OSCORE's keys")),
+            None => Ok(()),
         }
     }
 
@@ -338,6 +387,14 @@ mod tests {
             (Some("coap+tcp://h"), json!({"loss": "1%"}), "--loss"),
             (Some("coap://h"), json!({"tls_cert": "c"}), "coaps"),
             (None, json!({"oscore_sender_id": "01"}), "--oscore-master-secret"),
+            (None, json!({"join_group": ["127.0.0.1"]}), "--join-group"),
+            (Some("coap+tcp://h"), json!({"join_group": ["224.0.1.187"]}), "--join-group"),
+            (
+                None,
+                json!({"join_group": ["224.0.1.187"], "oscore_master_secret": "0102", "oscore_sender_id": "01"}),
+                "OSCORE",
+            ),
+            (None, json!({"leisure": "1s"}), "--leisure"),
         ] {
             let text = options(json).check(url).expect_err(part).to_string();
             assert!(text.contains(part), "{text}");

@@ -101,7 +101,13 @@ impl Front {
         let mut connection = Connection {
             stream: Stream::new(self.longest + OVERHEAD),
             desk: (self.desk)(),
-            sender: Sender { peer, transport: self.transport, message: None, identity: None },
+            sender: Sender {
+                peer,
+                transport: self.transport,
+                message: None,
+                identity: None,
+                to_group: false,
+            },
             ready: false,
             delayed: VecDeque::new(),
             over: None,

@@ -17,7 +17,7 @@ use super::loss::Loss;
 use super::observers::Settled;
 use super::show::Sender;
 use crate::endpoint::{Endpoint, Event as Happening, Failure, Incoming, Transmit};
-use crate::message::{self, Packet};
+use crate::message::{self, CoapOption, Packet};
 
 /// Answers that wait because of --delay.
 const DELAYED: usize = 16_384;
@@ -32,6 +32,7 @@ pub struct Datagrams {
     desk: Desk,
     transport: &'static str,
     loss: Loss,
+    leisure: Duration,
     /// As many notifications are under way as may be.
     full: Option<Instant>,
     delayed: BinaryHeap<Reverse<Delayed>>,
@@ -68,9 +69,24 @@ impl Ord for Delayed {
 }
 
 impl Datagrams {
-    /// `transport` is the scheme of the URL.
-    pub fn new(endpoint: Endpoint, desk: Desk, transport: &'static str, loss: Loss) -> Datagrams {
-        Datagrams { endpoint, desk, transport, loss, full: None, delayed: BinaryHeap::new(), count: 0 }
+    /// `transport` is the scheme of the URL; `leisure` the time over which servers of a group spread their answers.
+    pub fn new(
+        endpoint: Endpoint,
+        desk: Desk,
+        transport: &'static str,
+        loss: Loss,
+        leisure: Duration,
+    ) -> Datagrams {
+        Datagrams {
+            endpoint,
+            desk,
+            transport,
+            loss,
+            leisure,
+            full: None,
+            delayed: BinaryHeap::new(),
+            count: 0,
+        }
     }
 
     /// Rings when there are notifications to be sent: then [`Datagrams::handle_timeout`] is to be called.
@@ -85,6 +101,15 @@ impl Datagrams {
         }
         self.endpoint.receive(now, peer, bytes);
         self.happenings(now, identity);
+    }
+
+    /// Takes a datagram that came to a group.
+    pub fn receive_of_group(&mut self, now: Instant, peer: SocketAddr, bytes: &[u8]) {
+        if self.loss.strikes() {
+            return self.lost("from", peer, bytes);
+        }
+        self.endpoint.receive_of_group(now, peer, bytes);
+        self.happenings(now, None);
     }
 
     /// There is no way to this peer any more.
@@ -165,7 +190,17 @@ impl Datagrams {
         }
     }
 
-    fn requested(&mut self, now: Instant, request: Incoming, packet: Packet, identity: Option<&Arc<str>>) {
+    fn requested(
+        &mut self,
+        now: Instant,
+        request: Incoming,
+        mut packet: Packet,
+        identity: Option<&Arc<str>>,
+    ) {
+        if request.to_group {
+            // Nobody can acknowledge, or cancel, for all servers of a group.
+            message::without(&mut packet, CoapOption::Observe);
+        }
         if !request.confirmable
             && let Some(number) = message::not_understood(&packet)
         {
@@ -180,10 +215,18 @@ impl Datagrams {
             transport: self.transport,
             message: Some((request.message_id, request.confirmable)),
             identity: identity.cloned(),
+            to_group: request.to_group,
         };
-        let Some(reply) = self.desk.request(now, &sender, packet) else {
+        let Some(mut reply) = self.desk.request(now, &sender, packet) else {
             return self.endpoint.acknowledge(request);
         };
+        if request.to_group {
+            // RFC 7252 section 8.2: those with nothing to say, or only that it went wrong, are silent.
+            if message::class(reply.packet.header.code) != 2 || reply.packet.payload.is_empty() {
+                return;
+            }
+            reply.after += self.endpoint.part_of(self.leisure);
+        }
         if reply.after.is_zero() {
             self.endpoint.respond(now, request, reply.packet);
         } else if self.delayed.len() < DELAYED {

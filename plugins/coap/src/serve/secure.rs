@@ -42,6 +42,11 @@ impl Secured {
         self.datagrams.receive(now, peer, bytes, None);
     }
 
+    /// Takes a datagram that came to a group, which can't be secured.
+    pub fn receive_of_group(&mut self, now: Instant, peer: SocketAddr, bytes: &[u8]) {
+        self.datagrams.receive_of_group(now, peer, bytes);
+    }
+
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         #[cfg(feature = "dtls")]

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 use socket2::SockRef;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
@@ -23,12 +23,14 @@ use super::connections::Front;
 use super::datagrams::Datagrams;
 use super::desk::Desk;
 use super::folder::{self, Folder};
+use super::groups::Groups;
 use super::loss::Loss;
 use super::observers::{Observers, PER_PEER};
 use super::resources::{Representation, Resources, Written};
 use super::secure::Secured;
 use super::service::Service;
 use super::show;
+use super::socket::ServerSocket;
 use super::udp;
 use crate::blockwise::BodyLimits;
 use crate::endpoint::{Endpoint, Limits, Parameters};
@@ -119,7 +121,10 @@ impl CoapServer {
         let (stop, stopping) = watch::channel(false);
         let (local, serving) = way.serve(&listen, &options, &service, loss, stopping)?;
         let sockets = Mutex::new(vec![serving]);
-        let addresses = vec![format!("{}://{local}", listen.transport.scheme())];
+        let scheme = listen.transport.scheme();
+        let groups =
+            options.groups()?.into_iter().map(|group| format!("{scheme}://{group}:{}", local.port()));
+        let addresses = std::iter::once(format!("{scheme}://{local}")).chain(groups).collect();
         Ok(CoapServer { addresses, service, messages: Mutex::new(false), stop, sockets, helpers })
     }
 }
@@ -131,7 +136,7 @@ struct Way {
 }
 
 enum Kind {
-    Datagrams { socket: StdSocket, security: Security },
+    Datagrams { socket: StdSocket, groups: Groups, security: Security },
     Connections { listener: std::net::TcpListener, tls: Option<TlsAcceptor> },
 }
 
@@ -143,12 +148,15 @@ type Security = ();
 
 impl Way {
     fn open(listen: &Listen, options: &ServeOptions, state_dir: Option<&Path>) -> Result<Way> {
-        let oscore = options.oscore.open(state_dir)?.map(oscore::Server::new).transpose()?;
+        let oscore = options.oscore.open_server(state_dir)?;
         let oscore = oscore.map(|server| Arc::new(Mutex::new(server)));
         let kind = match listen.transport {
             Transport::Udp | Transport::Dtls => {
                 let security = security(listen, options)?;
-                Kind::Datagrams { socket: enlarge(listen_datagrams(&listen.bind)?), security }
+                let socket = enlarge(listen_datagrams(&listen.bind)?);
+                let local = socket.local_addr().map_err(|error| cannot(listen, &error))?;
+                let groups = Groups::join(&options.groups()?, local)?;
+                Kind::Datagrams { socket, groups, security }
             }
             Transport::Tcp | Transport::Tls => {
                 let secure = listen.transport.is_secure();
@@ -168,8 +176,7 @@ impl Way {
         loss: Loss,
         stopping: watch::Receiver<bool>,
     ) -> Result<(SocketAddr, JoinHandle<()>)> {
-        let cannot =
-            |error| Error::new(ErrorKind::CONNECT, format!("cannot listen on {}: {error}", listen.bind));
+        let cannot = |error| cannot(listen, &error);
         let (scheme, longest) = (listen.transport.scheme(), options.max_size as usize);
         let Way { oscore, kind } = self;
         let desk = {
@@ -177,14 +184,16 @@ impl Way {
             move || Desk::new(Arc::clone(&service), body_limits(longest), oscore.clone())
         };
         match kind {
-            Kind::Datagrams { socket, security } => {
+            Kind::Datagrams { socket, groups, security } => {
                 let local = socket.local_addr().map_err(cannot)?;
-                let socket = UdpSocket::from_std(socket).map_err(cannot)?;
+                let socket = ServerSocket::new(socket).map_err(cannot)?;
+                let groups = groups.listen().map_err(cannot)?;
                 let limits = endpoint_limits(options.max_observers as usize);
                 let endpoint = Endpoint::new(Parameters::default(), limits);
-                let datagrams = Datagrams::new(endpoint, desk(), scheme, loss);
+                let leisure = options.leisure.duration();
+                let datagrams = Datagrams::new(endpoint, desk(), scheme, loss, leisure);
                 let secured = secured(datagrams, security, service);
-                Ok((local, spawn(udp::run(socket, secured, stopping))))
+                Ok((local, spawn(udp::run(socket, groups, secured, stopping))))
             }
             Kind::Connections { listener, tls } => {
                 let local = listener.local_addr().map_err(cannot)?;
@@ -200,6 +209,10 @@ impl Way {
             }
         }
     }
+}
+
+fn cannot(listen: &Listen, error: &std::io::Error) -> Error {
+    Error::new(ErrorKind::CONNECT, format!("cannot listen on {}: {error}", listen.bind))
 }
 
 #[cfg(feature = "dtls")]

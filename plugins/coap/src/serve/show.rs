@@ -34,6 +34,7 @@ pub struct Shown {
     /// Message id and whether it is confirmable, where the transport has such things.
     message: Option<(u16, bool)>,
     identity: Option<Arc<str>>,
+    to_group: bool,
     /// In how many blocks the body came.
     blocks: u32,
     answer: MessageClass,
@@ -48,6 +49,8 @@ pub struct Sender {
     pub message: Option<(u16, bool)>,
     /// Who the client has proved to be.
     pub identity: Option<Arc<str>>,
+    /// The request went to a group of servers.
+    pub to_group: bool,
 }
 
 impl Shown {
@@ -61,6 +64,7 @@ impl Shown {
             transport: sender.transport,
             message: sender.message,
             identity: sender.identity.clone(),
+            to_group: sender.to_group,
             blocks,
             answer,
         }
@@ -123,6 +127,9 @@ fn add(builder: &mut BatchBuilder, request: &Shown) {
         .meta("peer", MetaValue::Text(&peer))
         .meta("transport", MetaValue::Text(request.transport))
         .meta("code", MetaValue::Text(&answer));
+    if request.to_group {
+        record = record.meta("group", MetaValue::Bool(true));
+    }
     if let Some(identity) = &request.identity {
         record = record.meta("identity", MetaValue::Text(identity));
     }
@@ -138,7 +145,7 @@ fn add(builder: &mut BatchBuilder, request: &Shown) {
     // Most requests have a path and nothing else.
     let plain = u16::from(CoapOption::UriPath);
     if packet.options().any(|(number, _)| *number != plain) {
-        let options = crate::show::options(packet).to_string();
+        let options = crate::show::Options(packet).to_string();
         let _ = record.meta("options", MetaValue::Json(&options));
     }
 }

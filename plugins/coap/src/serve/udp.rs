@@ -6,12 +6,13 @@
 use std::io;
 use std::time::Instant;
 
-use tokio::net::UdpSocket;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::yield_now;
 use tokio::time::sleep_until;
 
+use super::groups::ToGroup;
 use super::secure::Secured;
+use super::socket::ServerSocket;
 use crate::endpoint::Transmit;
 
 /// Datagrams that are dealt with before it is looked at what else is to be done.
@@ -20,16 +21,27 @@ const READ: usize = 64;
 const LONGEST: usize = 65_535;
 
 /// Serves until it is told to stop.
-pub async fn run(socket: UdpSocket, mut datagrams: Secured, mut stopping: watch::Receiver<bool>) {
+pub async fn run(
+    mut socket: ServerSocket,
+    mut groups: Option<mpsc::Receiver<ToGroup>>,
+    mut datagrams: Secured,
+    mut stopping: watch::Receiver<bool>,
+) {
     let wake = datagrams.wake();
     let mut buffer = vec![0; LONGEST];
     let mut unsent: Option<Transmit> = None;
     loop {
-        send(&socket, &mut datagrams, &mut unsent);
+        send(&mut socket, &mut datagrams, &mut unsent);
         let due = datagrams.next_timeout();
         let alarm = async {
             match due {
                 Some(due) => sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let to_group = async {
+            match &mut groups {
+                Some(groups) => groups.recv().await,
                 None => std::future::pending().await,
             }
         };
@@ -38,7 +50,12 @@ pub async fn run(socket: UdpSocket, mut datagrams: Secured, mut stopping: watch:
             biased;
             _ = stopping.wait_for(|stopping| *stopping) => break,
             _ = socket.writable(), if blocked => {}
-            _ = socket.readable(), if !blocked => receive(&socket, &mut datagrams, &mut buffer, &mut unsent),
+            _ = socket.readable(), if !blocked => {
+                receive(&mut socket, &mut datagrams, &mut buffer, &mut unsent);
+            }
+            Some((peer, bytes)) = to_group, if !blocked => {
+                datagrams.receive_of_group(Instant::now(), peer, &bytes);
+            }
             () = wake.notified() => {}
             () = alarm => {}
             () = yield_now(), if !blocked && datagrams.has_notices() => {}
@@ -47,13 +64,18 @@ pub async fn run(socket: UdpSocket, mut datagrams: Secured, mut stopping: watch:
     }
     datagrams.close();
     // What the socket does not take at once is left unsaid.
-    send(&socket, &mut datagrams, &mut unsent);
+    send(&mut socket, &mut datagrams, &mut unsent);
 }
 
-fn receive(socket: &UdpSocket, datagrams: &mut Secured, buffer: &mut [u8], unsent: &mut Option<Transmit>) {
+fn receive(
+    socket: &mut ServerSocket,
+    datagrams: &mut Secured,
+    buffer: &mut [u8],
+    unsent: &mut Option<Transmit>,
+) {
     let now = Instant::now();
     for _ in 0..READ {
-        match socket.try_recv_from(buffer) {
+        match socket.try_receive(buffer) {
             Ok((length, peer)) => {
                 datagrams.receive(now, peer, &buffer[..length]);
                 send(socket, datagrams, unsent);
@@ -69,10 +91,10 @@ fn receive(socket: &UdpSocket, datagrams: &mut Secured, buffer: &mut [u8], unsen
 }
 
 /// Sends what there is; what the socket does not take now stays.
-fn send(socket: &UdpSocket, datagrams: &mut Secured, unsent: &mut Option<Transmit>) {
+fn send(socket: &mut ServerSocket, datagrams: &mut Secured, unsent: &mut Option<Transmit>) {
     while let Some(transmit) = unsent.take().or_else(|| datagrams.poll_transmit()) {
-        match socket.try_send_to(&transmit.bytes, transmit.peer) {
-            Ok(_) => {}
+        match socket.try_send(&transmit) {
+            Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 *unsent = Some(transmit);
                 return;

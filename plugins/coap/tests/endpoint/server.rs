@@ -187,3 +187,29 @@ fn a_peer_that_is_forgotten_begins_anew() {
     server.receive(now, address(9), &bytes);
     assert!(request(&mut server).is_some());
 }
+
+#[test]
+fn of_what_goes_to_a_group_only_requests_are_heard_and_nothing_is_rejected() {
+    let mut server = server();
+    let now = Instant::now();
+    let heard = raw(MessageType::NonConfirmable, Method::Get.class(), 7, b"tok", b"");
+    for bytes in [
+        raw(MessageType::Confirmable, Method::Get.class(), 8, b"tok", b""),
+        raw(MessageType::Confirmable, MessageClass::Empty, 9, b"", b""),
+        raw(MessageType::NonConfirmable, response("2.05", "").header.code, 10, b"tok", b"x"),
+        raw(MessageType::Reset, MessageClass::Empty, 11, b"", b""),
+        vec![0x40, 1, 0, 1, 0xff],
+        vec![0x41],
+    ] {
+        server.receive_of_group(now, address(9), &bytes);
+        assert!(request(&mut server).is_none() && sent(&mut server).is_empty(), "{bytes:?}");
+    }
+    server.receive_of_group(now, address(9), &heard);
+    let incoming = request(&mut server).unwrap();
+    assert!(incoming.to_group && !incoming.confirmable);
+    server.respond(now, incoming, response("2.05", "here"));
+    assert_eq!(one(&mut server).header.get_type(), MessageType::NonConfirmable);
+    // The same by way of another interface.
+    server.receive_of_group(now, address(9), &heard);
+    assert!(request(&mut server).is_none());
+}
