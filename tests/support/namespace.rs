@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::process::Cmd;
+use crate::wait::{SHORT, until};
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -36,6 +37,13 @@ impl Namespaces {
             }
             ip(&["-n", namespace, "link", "set", "lo", "up"]);
             ip(&["-n", namespace, "link", "set", CABLE, "up"]);
+            // Groups of IPv4 need a route, as any address.
+            ip(&["-n", namespace, "route", "add", "224.0.0.0/4", "dev", CABLE]);
+        }
+        for namespace in [&both.near, &both.far] {
+            // What is sent before the cable is known to be plugged in at both ends is lost.
+            let up = || ip(&["-n", namespace, "link", "show", CABLE]).contains("state UP").then_some(());
+            until(SHORT, up).expect("the cable carries");
         }
         both
     }
@@ -59,6 +67,6 @@ impl Drop for Namespaces {
     }
 }
 
-fn ip(arguments: &[&str]) {
-    Cmd::peer("ip").args(arguments).finish().expect(0);
+fn ip(arguments: &[&str]) -> String {
+    Cmd::peer("ip").args(arguments).finish().expect(0).text()
 }

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket as StdSocket};
 use std::str::FromStr;
 use std::time::Duration;
 
-use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -74,12 +74,19 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Joins the groups, with the port that the server has.
+    /// Joins the groups, with the port that the server's own socket has.
     ///
     /// # Errors
     /// A group that can't be joined, or whose members the server could not answer.
-    pub fn join(groups: &[Group], local: SocketAddr) -> Result<Groups> {
+    pub fn join(groups: &[Group], server: &StdSocket) -> Result<Groups> {
+        let cannot = |error: io::Error| Error::new(ErrorKind::CONNECT, format!("--join-group: {error}"));
+        let local = server.local_addr().map_err(cannot)?;
         let mut sockets = Vec::new();
+        if !groups.is_empty() {
+            // A socket of all addresses lets in others on its port only if it says so as well. Only now, when it has the
+            // port: another server on it is still found out.
+            SockRef::from(server).set_reuse_address(true).map_err(cannot)?;
+        }
         for group in groups {
             let failed = |why: String| Error::new(ErrorKind::CONNECT, format!("--join-group {group}: {why}"));
             let both = local.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
@@ -231,10 +238,13 @@ mod tests {
     #[tokio::test]
     async fn every_server_of_the_machine_hears_it() {
         let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let port = StdSocket::bind(local).unwrap().local_addr().unwrap().port();
-        let group: Group = "224.0.1.187".parse().unwrap();
-        let join = || Groups::join(std::slice::from_ref(&group), SocketAddr::new(local.ip(), port)).unwrap();
-        let mut servers = [join().listen().unwrap().unwrap(), join().listen().unwrap().unwrap()];
+        let one = StdSocket::bind(local).unwrap();
+        let port = one.local_addr().unwrap().port();
+        let other = StdSocket::bind(("127.0.0.2", port)).unwrap();
+        let group: Group = "224.0.1.187%lo".parse().unwrap();
+        let join =
+            |server| Groups::join(std::slice::from_ref(&group), server).unwrap().listen().unwrap().unwrap();
+        let mut servers = [join(&one), join(&other)];
         let client = Socket::from(StdSocket::bind(local).unwrap());
         client.set_multicast_if_v4(&std::net::Ipv4Addr::LOCALHOST).unwrap();
         client.send_to(b"hello", &SocketAddr::from(([224, 0, 1, 187], port)).into()).unwrap();
@@ -243,7 +253,7 @@ mod tests {
             let heard = tokio::time::timeout(Duration::from_secs(20), server.recv()).await.unwrap().unwrap();
             assert_eq!(heard, (from, b"hello".to_vec()));
         }
-        let other = Groups::join(&["ff05::fd".parse().unwrap()], local).err().unwrap().to_string();
+        let other = Groups::join(&["ff05::fd".parse().unwrap()], &one).err().unwrap().to_string();
         assert!(other.contains("--join-group") && other.contains("other kind"), "{other}");
     }
 }

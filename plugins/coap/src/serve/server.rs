@@ -154,8 +154,7 @@ impl Way {
             Transport::Udp | Transport::Dtls => {
                 let security = security(listen, options)?;
                 let socket = enlarge(listen_datagrams(&listen.bind)?);
-                let local = socket.local_addr().map_err(|error| cannot(listen, &error))?;
-                let groups = Groups::join(&options.groups()?, local)?;
+                let groups = Groups::join(&options.groups()?, &socket)?;
                 Kind::Datagrams { socket, groups, security }
             }
             Transport::Tcp | Transport::Tls => {
@@ -176,7 +175,8 @@ impl Way {
         loss: Loss,
         stopping: watch::Receiver<bool>,
     ) -> Result<(SocketAddr, JoinHandle<()>)> {
-        let cannot = |error| cannot(listen, &error);
+        let cannot =
+            |error| Error::new(ErrorKind::CONNECT, format!("cannot listen on {}: {error}", listen.bind));
         let (scheme, longest) = (listen.transport.scheme(), options.max_size as usize);
         let Way { oscore, kind } = self;
         let desk = {
@@ -209,10 +209,6 @@ impl Way {
             }
         }
     }
-}
-
-fn cannot(listen: &Listen, error: &std::io::Error) -> Error {
-    Error::new(ErrorKind::CONNECT, format!("cannot listen on {}: {error}", listen.bind))
 }
 
 #[cfg(feature = "dtls")]
