@@ -5,7 +5,7 @@
 //! opened, and secrets are resolved here and nowhere else.
 
 use super::near::nearest;
-use super::schema::{FileUse, Kind, Schema, Spec};
+use super::schema::{FileUse, Schema, Spec};
 use super::secret::{Reference, file_error};
 use crate::redact;
 use serde_json::{Map, Value};
@@ -174,26 +174,25 @@ fn take(spec: &Spec, origin: &Origin<'_>, found: Found, warnings: &mut Vec<Strin
 
 /// A text with its reference replaced by the secret. `literal` becomes true if it was the secret itself.
 fn resolved(spec: &Spec, text: &str, literal: &mut bool) -> Result<String, String> {
-    let resolve = |reference: Reference| match spec.kind == Kind::Url {
+    let resolve = |reference: Reference| match spec.is_url() {
         true => reference.resolve_url(),
         false => reference.resolve(),
     };
     if let Some(reference) = Reference::parse(text) {
         return Ok(resolve(reference)?.reveal());
     }
-    let pair = if spec.repeats() || spec.kind == Kind::Pair { text.split_once('=') } else { None };
+    let pair = if spec.has_pairs() { text.split_once('=') } else { None };
     if let Some((name, value)) = pair
         && let Some(reference) = Reference::parse(value)
     {
         return Ok(format!("{name}={}", &*resolve(reference)?));
     }
-    match spec.kind {
-        Kind::Url => redact::register_url(text),
-        _ => {
-            redact::register(text);
-            pair.iter().for_each(|(_, value)| redact::register(value));
-        }
+    if !spec.is_url() {
+        redact::register(text);
+        pair.iter().for_each(|(_, value)| redact::register(value));
     }
+    // A connection string has parts too.
+    redact::register_url(text);
     *literal |= spec.is_literal_secret(text);
     Ok(text.to_owned())
 }
@@ -233,9 +232,9 @@ impl Spec {
 
     /// Whether a text given for a secret option is the secret itself. Of a URL only user and password are secret.
     pub fn is_literal_secret(&self, text: &str) -> bool {
-        let pair = self.repeats() || self.kind == Kind::Pair;
-        let value = if pair { text.split_once('=').map_or(text, |(_, value)| value) } else { text };
-        let harmless = self.kind == Kind::Url && !text.contains('@');
+        let value =
+            if self.has_pairs() { text.split_once('=').map_or(text, |(_, value)| value) } else { text };
+        let harmless = self.is_url() && !text.contains('@');
         self.secret
             && !value.is_empty()
             && !harmless
@@ -255,6 +254,7 @@ mod tests {
             "qos": {"type": "integer", "minimum": 0, "maximum": 2, "default": 0},
             "home": {"type": "string", "x-env": ["TRACEMQ_TEST_UNSET", "PATH"]},
             "proxy": {"type": "string", "x-secret": true, "x-type": "url"},
+            "server": {"type": "array", "items": {"type": "string"}, "x-secret": true, "x-type": "url"},
             "user": {"type": "object", "additionalProperties": {"type": "string"}, "x-secret": true},
             "tls_ca": {"type": "string", "x-file": "read"},
         }}))
@@ -297,8 +297,12 @@ mod tests {
             outcome(&Given { flags: flags(&[("password", "hunter2")]), ..Given::default() });
         assert_eq!(merged.unwrap()["password"], "hunter2");
         assert!(warnings[0].contains("--password") && !warnings[0].contains("hunter2"), "{warnings:?}");
-        let references =
-            flags(&[("password", "env:PATH"), ("user", "ann=env:PATH"), ("proxy", "socks5://h:1")]);
+        let references = flags(&[
+            ("password", "env:PATH"),
+            ("user", "ann=env:PATH"),
+            ("proxy", "socks5://h:1"),
+            ("server", "x://h/?a=b"),
+        ]);
         let (merged, warnings) = outcome(&Given { flags: references, ..Given::default() });
         let (merged, path) = (merged.unwrap(), std::env::var("PATH").unwrap());
         assert_eq!((&merged["password"], &merged["user"]), (&json!(path), &json!({"ann": path})));

@@ -145,6 +145,19 @@ impl Spec {
         self.name.replace('_', "-")
     }
 
+    /// Whether it takes URLs, of which only parts are secret.
+    pub fn is_url(&self) -> bool {
+        match &self.kind {
+            Kind::List(item) => **item == Kind::Url,
+            kind => *kind == Kind::Url,
+        }
+    }
+
+    /// Whether a text of it may be `NAME=VALUE`.
+    pub fn has_pairs(&self) -> bool {
+        !self.is_url() && (self.repeats() || self.kind == Kind::Pair)
+    }
+
     /// Whether several values are collected.
     pub fn repeats(&self) -> bool {
         matches!(self.kind, Kind::List(_) | Kind::Map)
@@ -202,6 +215,7 @@ fn kind(property: &Map<String, Value>) -> Result<Kind, String> {
             Some(Value::Object(items)) => match kind(items)? {
                 Kind::List(_) | Kind::Map => Err("a list of lists".into()),
                 Kind::Text if special == "pair" => Ok(Kind::List(Box::new(Kind::Pair))),
+                Kind::Text if special == "url" => Ok(Kind::List(Box::new(Kind::Url))),
                 item => Ok(Kind::List(Box::new(item))),
             },
             _ => Err("a list of anything".into()),
