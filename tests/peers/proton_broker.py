@@ -1,4 +1,4 @@
-"""Queues in memory by Qpid Proton: python proton_broker.py PORT
+"""Queues in memory by Qpid Proton: python proton_broker.py PORT [CERT KEY [CLIENT_CA]]
 
 An address is a queue, made when somebody names it. What a receiver gives back goes to its old place again.
 """
@@ -7,7 +7,7 @@ import bisect
 import collections
 import sys
 
-from proton import Delivery, Endpoint
+from proton import Delivery, Endpoint, SSLDomain
 from proton.handlers import MessagingHandler
 from proton.reactor import Container
 
@@ -38,13 +38,22 @@ class Queue:
 
 
 class Broker(MessagingHandler):
-    def __init__(self, port):
+    def __init__(self, port, cert=None, key=None, client_ca=None):
         # Credit is given by hand, and outcomes are ours to decide.
         super().__init__(auto_settle=False, prefetch=500)
-        self.address = f"127.0.0.1:{port}"
+        scheme = "amqps" if cert else "amqp"
+        self.address = f"{scheme}://127.0.0.1:{port}"
+        self.identity = (cert, key)
+        self.client_ca = client_ca
         self.queues = collections.defaultdict(Queue)
 
     def on_start(self, event):
+        if self.identity[0]:
+            domain = event.container.ssl.server
+            domain.set_credentials(*self.identity, None)
+            if self.client_ca:
+                domain.set_trusted_ca_db(self.client_ca)
+                domain.set_peer_authentication(SSLDomain.VERIFY_PEER, self.client_ca)
         self.acceptor = event.container.listen(self.address)
         print("listening", flush=True)
 
@@ -104,4 +113,4 @@ class Broker(MessagingHandler):
             link = link.next(Endpoint.REMOTE_ACTIVE)
 
 
-Container(Broker(sys.argv[1])).run()
+Container(Broker(*sys.argv[1:])).run()

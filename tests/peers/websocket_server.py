@@ -1,6 +1,6 @@
 """A WebSocket server on the package `websockets`. What it does with a client stands in the path.
 
-Prints its port, then what it sees. `--tls CERT KEY`, `--subprotocol NAME` and `--no-compression` as they say.
+Prints its port, then what it sees. `--tls CERT KEY`, `--client-ca FILE`, `--subprotocol NAME` and `--no-compression` as they say.
 """
 
 import argparse
@@ -77,6 +77,7 @@ async def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--tls", nargs=2)
+    parser.add_argument("--client-ca")
     parser.add_argument("--subprotocol", action="append")
     parser.add_argument("--no-compression", action="store_true")
     parser.add_argument("--max-size", type=int, default=2**20)
@@ -85,6 +86,9 @@ async def main():
     if arguments.tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*arguments.tls)
+        if arguments.client_ca:
+            context.load_verify_locations(arguments.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
     async with serve(
         handle,
         "127.0.0.1",

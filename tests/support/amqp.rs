@@ -1,10 +1,12 @@
 //! A Proton broker, and a server of AMQP 1.0 that sends what it is told to.
 
+use crate::certificates::Identity;
 use crate::ports::free_port;
 use crate::process::{Cmd, Run};
 use crate::websocket::peer_script;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -19,6 +21,15 @@ impl ProtonBroker {
     #[allow(clippy::new_without_default, reason = "it starts a server")]
     pub fn new() -> ProtonBroker {
         ProtonBroker::on(free_port())
+    }
+
+    /// With TLS, and for clients with a certificate of this authority alone when there is one.
+    pub fn secure(identity: &Identity, client_ca: Option<&Path>) -> ProtonBroker {
+        let port = free_port();
+        let command = Cmd::python().arg(peer_script("proton_broker.py")).arg(port.to_string());
+        let run = command.arg(&identity.cert).arg(&identity.key).args(client_ca).start();
+        run.wait_stdout("listening");
+        ProtonBroker { run, port }
     }
 
     /// For one that comes back.

@@ -45,6 +45,10 @@ pub(crate) fn target_folder() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), |folder| workspace.join(folder))
 }
 
+/// Variables that other programs obey, too.
+const OTHERS: [&str; 7] =
+    ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSLKEYLOGFILE"];
+
 /// The installed `tracemq` with a home of its own: no test sees another's profiles, sessions or trust.
 #[derive(Debug)]
 pub struct Tracemq {
@@ -77,10 +81,11 @@ impl Tracemq {
         I: IntoIterator<Item = A>,
         A: AsRef<std::ffi::OsStr>,
     {
-        Cmd::new(self.installation.binary())
+        let command = Cmd::new(self.installation.binary())
             .args(arguments)
             .env("TRACEMQ_HOME", self.home.path())
             .env_remove("TRACEMQ_PLUGIN_PATH")
-            .env("NO_COLOR", "1")
+            .env("NO_COLOR", "1");
+        OTHERS.iter().fold(command, |command, name| command.env_remove(name))
     }
 }

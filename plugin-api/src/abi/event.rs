@@ -25,6 +25,8 @@ impl EventKind {
     pub const CLIENT_SUBSCRIBED: EventKind = EventKind(10);
     /// A client of our server was refused: a login, a publish, a subscription.
     pub const CLIENT_REFUSED: EventKind = EventKind(11);
+    /// What the user should know, though nothing is wrong.
+    pub const NOTICE: EventKind = EventKind(12);
 
     /// The name used in JSON output.
     pub fn name(self) -> &'static str {
@@ -40,6 +42,7 @@ impl EventKind {
             EventKind::WARNING => "warning",
             EventKind::CLIENT_SUBSCRIBED => "client-subscribed",
             EventKind::CLIENT_REFUSED => "client-refused",
+            EventKind::NOTICE => "notice",
             _ => "event",
         }
     }

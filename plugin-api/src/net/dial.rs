@@ -13,9 +13,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::environment::Proxies;
 use super::error::{NetError, NetErrorKind};
+use super::material::warnings;
 use super::options::{NetOptions, ProxyOptions, TlsOptions};
-use super::proxy::Proxy;
 use super::stream::Stream;
 use super::tls::ClientTls;
 use super::upgrade::{Opened, Upgraded, handshake};
@@ -26,7 +27,7 @@ use super::{explain, tcp};
 #[derive(Clone, Debug)]
 pub struct Dialer {
     tls: Arc<ClientTls>,
-    proxy: Option<Arc<Proxy>>,
+    proxies: Arc<Proxies>,
     timeout: Duration,
 }
 
@@ -40,11 +41,11 @@ impl Dialer {
     /// certificate don't match, the pass phrase is wrong, the proxy URL is malformed.
     pub fn new(tls: &TlsOptions, proxy: &ProxyOptions, timeout: Duration) -> Result<Self, NetError> {
         let tls = Arc::new(ClientTls::new(tls)?);
-        let proxy = proxy.proxy.as_deref().map(Proxy::parse).transpose()?.map(Arc::new);
+        let proxies = Arc::new(Proxies::new(proxy.proxy.as_deref(), |name| std::env::var(name).ok())?);
         if timeout.is_zero() {
             return Err(NetError::config("--connect-timeout: must be more than 0"));
         }
-        Ok(Self { tls, proxy, timeout })
+        Ok(Self { tls, proxies, timeout })
     }
 
     /// [`Dialer::new`] from the whole schema fragment.
@@ -58,23 +59,30 @@ impl Dialer {
     /// What the user should be told each time a connection with these options is made. Only TLS connections are
     /// concerned, so a plugin that dials plain TCP leaves it out.
     pub fn warnings(&self) -> Vec<&'static str> {
-        match self.tls.insecure() {
-            true => vec![
-                "--insecure-skip-verify: the server's certificate is not checked; anyone on the way can read and change everything",
-            ],
-            false => Vec::new(),
-        }
+        warnings(&self.tls, true)
     }
 
-    /// A TCP connection, through the proxy if there is one.
+    /// A TCP connection, through the proxy if there is one: that of the options, or of `ALL_PROXY` in the environment.
     ///
     /// `host` is a name or an address; an IPv6 address may stand in brackets.
     ///
     /// # Errors
     /// [`NetErrorKind::Name`], `Connect`, `Proxy`, `Auth` (proxy) or `Timeout`.
     pub async fn tcp(&self, host: &str, port: u16) -> Result<TcpStream, NetError> {
+        self.connect(host, port, false).await
+    }
+
+    /// A TCP connection on which TLS is to be started later: likewise, but `HTTPS_PROXY` in the environment comes first.
+    ///
+    /// # Errors
+    /// As [`Dialer::tcp`].
+    pub async fn tcp_for_tls(&self, host: &str, port: u16) -> Result<TcpStream, NetError> {
+        self.connect(host, port, true).await
+    }
+
+    async fn connect(&self, host: &str, port: u16, tls: bool) -> Result<TcpStream, NetError> {
         let peer = Peer::new(host, port);
-        let progress = Progress::default();
+        let progress = Progress::new(tls);
         self.within(peer, &progress, self.dial(peer, &progress)).await
     }
 
@@ -84,7 +92,7 @@ impl Dialer {
     /// Those of [`Dialer::tcp`], and [`NetErrorKind::Tls`].
     pub async fn tls(&self, host: &str, port: u16, alpn: &[&[u8]]) -> Result<TlsStream<TcpStream>, NetError> {
         let peer = Peer::new(host, port);
-        let progress = Progress::default();
+        let progress = Progress::new(true);
         self.within(peer, &progress, async {
             let tcp = self.dial(peer, &progress).await?;
             self.secure(tcp, peer, alpn, &progress).await
@@ -105,7 +113,7 @@ impl Dialer {
         alpn: &[&[u8]],
     ) -> Result<TlsStream<TcpStream>, NetError> {
         let peer = Peer::new(host, port);
-        let progress = Progress::default();
+        let progress = Progress::new(true);
         self.within(peer, &progress, self.secure(tcp, peer, alpn, &progress)).await
     }
 
@@ -145,7 +153,7 @@ impl Dialer {
         extensions: Option<&str>,
     ) -> Result<Transport, NetError> {
         let peer = Peer::new(request.host, request.port);
-        let progress = Progress::default();
+        let progress = Progress::new(request.tls);
         // A header that can't be sent is found out before anybody is bothered.
         let http = request.to_http(extensions)?;
         self.within(peer, &progress, async {
@@ -163,7 +171,7 @@ impl Dialer {
     }
 
     async fn dial(&self, peer: Peer<'_>, progress: &Progress) -> Result<TcpStream, NetError> {
-        match &self.proxy {
+        match self.proxies.choose(peer, progress.tls)? {
             Some(proxy) => {
                 progress.at(Step::Proxy);
                 proxy.connect(peer).await
@@ -196,14 +204,14 @@ impl Dialer {
     ) -> Result<T, NetError> {
         match tokio::time::timeout(self.timeout, work).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(self.too_slow(peer, progress.step())),
+            Err(_) => Err(self.too_slow(peer, progress)),
         }
     }
 
-    fn too_slow(&self, peer: Peer<'_>, step: Step) -> NetError {
+    fn too_slow(&self, peer: Peer<'_>, progress: &Progress) -> NetError {
         let time = crate::sdk::Span::from(self.timeout);
         let port = peer.port;
-        let (what, hint) = match step {
+        let (what, hint) = match progress.step() {
             Step::Name => (
                 format!("looking up the host {:?} took more than {time}", peer.host),
                 "check that the DNS server can be reached, or raise --connect-timeout".to_owned(),
@@ -213,13 +221,17 @@ impl Dialer {
                 "check the host and the port; a firewall may want --proxy; --connect-timeout sets the limit"
                     .into(),
             ),
-            Step::Proxy => (
-                match &self.proxy {
-                    Some(proxy) => format!("no connection to {peer} through the proxy {proxy} within {time}"),
-                    None => format!("no connection to {peer} within {time}"),
-                },
-                "check --proxy, or raise --connect-timeout".into(),
-            ),
+            Step::Proxy => {
+                // It was chosen before, so that there is one.
+                let proxy = self.proxies.choose(peer, progress.tls).ok().flatten();
+                let (through, check) = proxy.map_or_else(Default::default, |proxy| {
+                    (format!(" through the proxy {proxy}"), format!("{}, or ", proxy.check()))
+                });
+                (
+                    format!("no connection to {peer}{through} within {time}"),
+                    format!("{check}raise --connect-timeout"),
+                )
+            }
             Step::Tls => (
                 format!("{peer} did not finish the TLS handshake within {time}"),
                 format!(
@@ -277,15 +289,23 @@ pub(super) enum Step {
 
 /// Where the work has got to, seen from outside the future that does it. Atomic only so that futures stay `Send`.
 #[derive(Debug, Default)]
-pub(super) struct Progress(AtomicU8);
+pub(super) struct Progress {
+    step: AtomicU8,
+    /// Whether it is to have TLS.
+    tls: bool,
+}
 
 impl Progress {
+    fn new(tls: bool) -> Self {
+        Self { step: AtomicU8::default(), tls }
+    }
+
     pub(super) fn at(&self, step: Step) {
-        self.0.store(step as u8, Ordering::Relaxed);
+        self.step.store(step as u8, Ordering::Relaxed);
     }
 
     fn step(&self) -> Step {
         const STEPS: [Step; 5] = [Step::Name, Step::Connect, Step::Proxy, Step::Tls, Step::WebSocket];
-        STEPS[usize::from(self.0.load(Ordering::Relaxed)).min(STEPS.len() - 1)]
+        STEPS[usize::from(self.step.load(Ordering::Relaxed)).min(STEPS.len() - 1)]
     }
 }

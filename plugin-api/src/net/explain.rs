@@ -1,14 +1,17 @@
-//! What rustls says, in words that name the cure.
+//! What rustls says to a client, in words that name the cure. What it says to a server is in
+//! [`refused_client`](super::refused_client).
 
 use std::io;
 
-use rustls::pki_types::{ServerName, UnixTime};
+use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage, PeerIncompatible};
 
+use super::calendar::date;
+use super::certificate::Signer;
 use super::dial::Peer;
 use super::error::{NetError, NetErrorKind};
 use super::tcp::reason;
-use super::verify::is_ca_as_server;
+use super::verify::{is_ca_as_server, take_signer};
 
 /// Digs a TLS error out of an I/O error and explains it; `None` when there is none in it.
 ///
@@ -38,7 +41,7 @@ pub(super) fn certificate_refused(peer: Peer<'_>, error: TlsError) -> NetError {
     explain(&peer.to_string(), Some(peer.port), &error, None).source(error)
 }
 
-fn rustls_error(error: &io::Error) -> Option<&TlsError> {
+pub(super) fn rustls_error(error: &io::Error) -> Option<&TlsError> {
     error.get_ref()?.downcast_ref()
 }
 
@@ -67,15 +70,20 @@ fn explain(who: &str, port: Option<u16>, error: &TlsError, has_identity: Option<
             | PeerIncompatible::Tls12NotOfferedOrEnabled,
         ) => old_versions(who),
         TlsError::NoApplicationProtocol => {
-            tls(format!("{who} agrees to none of the application protocols offered (ALPN)")).permanent()
+            tls(format!("{who} agrees to none of the application protocols offered (ALPN)"))
+                .hint("is this the right port for the protocol? --tls-alpn offers others")
+                .permanent()
         }
         e => tls(format!("TLS with {who} failed: {e}")),
     }
 }
 
 fn old_versions(who: &str) -> NetError {
-    NetError::new(NetErrorKind::Tls, format!("{who} supports neither TLS 1.2 nor TLS 1.3"))
-        .hint("older versions are insecure and not supported here: the server has to be upgraded")
+    NetError::new(NetErrorKind::Tls, format!("{who} and this end have no version of TLS in common"))
+        .hint(
+            "--tls-min-version 1.2 takes a server without TLS 1.3; older versions than 1.2 are insecure and not supported \
+             here: then the server has to be upgraded, or asks for more itself",
+        )
         .permanent()
 }
 
@@ -108,10 +116,17 @@ fn bad_certificate(who: &str, error: &CertificateError) -> NetError {
             format!("the certificate of {who} is for another host"),
             format!("give the name that is in it with --tls-server-name; {skip}"),
         ),
-        E::UnknownIssuer => (
-            format!("the certificate of {who} is not signed by a trusted CA"),
-            format!("give its CA's certificate with --tls-ca; {skip}"),
-        ),
+        E::UnknownIssuer => match take_signer() {
+            Some(Signer::Itself) => self_signed(who, skip),
+            Some(Signer::Authority(name)) => (
+                format!("the certificate of {who} is not signed by a trusted CA, but by \"{name}\""),
+                format!("give the certificate of that CA with --tls-ca, if you trust it; {skip}"),
+            ),
+            None => (
+                format!("the certificate of {who} is not signed by a trusted CA"),
+                format!("give its CA's certificate with --tls-ca; {skip}"),
+            ),
+        },
         E::BadSignature => (
             format!("the certificate of {who} is not signed by the CA that it names"),
             format!("is the right CA given with --tls-ca? {skip}"),
@@ -119,13 +134,30 @@ fn bad_certificate(who: &str, error: &CertificateError) -> NetError {
         E::Revoked => {
             (format!("the certificate of {who} has been revoked"), "the server needs a new one".into())
         }
-        e if is_ca_as_server(e) => (
-            format!("the certificate of {who} is self-signed or a CA's own, and not among the trusted ones"),
-            format!("give that certificate itself with --tls-ca; {skip}"),
+        E::InvalidPurpose | E::InvalidPurposeContext { .. } => (
+            format!(
+                "the certificate of {who} is not meant for servers, but for something else (its extended key usage)"
+            ),
+            format!("the server needs another one; {skip}"),
         ),
+        E::UnhandledCriticalExtension => (
+            format!("the certificate of {who} has a critical extension that is not understood here"),
+            skip.into(),
+        ),
+        E::BadEncoding => {
+            (format!("the certificate of {who} is damaged, or no X.509 certificate"), skip.into())
+        }
+        e if is_ca_as_server(e) => self_signed(who, skip),
         e => (format!("the certificate of {who} cannot be accepted: {e}"), skip.into()),
     };
     NetError::new(NetErrorKind::Tls, message).hint(hint)
+}
+
+fn self_signed(who: &str, skip: &str) -> (String, String) {
+    (
+        format!("the certificate of {who} is self-signed or a CA's own, and not among the trusted ones"),
+        format!("give that certificate itself with --tls-ca; {skip}"),
+    )
 }
 
 /// What the server's refusal means. It is about our certificate in most cases.
@@ -164,7 +196,7 @@ fn refused(who: &str, alert: AlertDescription, has_identity: Option<bool>) -> Ne
         ),
         A::NoApplicationProtocol => (
             format!("{who} agrees to none of the application protocols offered (ALPN)"),
-            "is this the right port for the protocol?",
+            "is this the right port for the protocol? --tls-alpn offers others",
         ),
         other => {
             return NetError::new(NetErrorKind::Tls, format!("{who} ended TLS with the alert {other:?}"));
@@ -191,41 +223,9 @@ fn name(name: &ServerName<'_>) -> String {
     name.to_str().into_owned()
 }
 
-/// `2024-05-01 12:00 UTC`. By hand, as nothing else here would need a calendar.
-fn date(time: UnixTime) -> String {
-    let seconds = time.as_secs();
-    let (days, minutes) = (seconds / 86_400, seconds % 86_400 / 60);
-    // Civil date from days since 1970, counted in 400-year eras that begin on 1 March.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-
-    #[test]
-    fn dates_are_those_of_the_calendar() {
-        for (secs, want) in [
-            (0, "1970-01-01 00:00 UTC"),
-            (951_782_399, "2000-02-28 23:59 UTC"),
-            (951_782_400, "2000-02-29 00:00 UTC"),
-            (951_868_800, "2000-03-01 00:00 UTC"),
-            (1_704_067_199, "2023-12-31 23:59 UTC"),
-            (4_107_542_400, "2100-03-01 00:00 UTC"),
-        ] {
-            assert_eq!(date(UnixTime::since_unix_epoch(Duration::from_secs(secs))), want);
-        }
-    }
 
     #[test]
     fn names_of_a_certificate_are_listed_bare_and_bounded() {

@@ -1,26 +1,28 @@
 //! Certificates and private keys from files.
 //!
 //! A file is read whole, up to a bound, and every complaint names the option and the path. What is accepted: PEM for
-//! everything (PKCS#8, PKCS#1, SEC1; PKCS#8 also encrypted with PBES2), DER for certificates, PKCS#12 with PBES1 or PBES2.
-//! The old OpenSSL way of encrypting PEM (`Proc-Type: 4,ENCRYPTED`) is told apart and refused with the command that
-//! converts it: its key derivation is one round of MD5.
+//! everything (PKCS#8, PKCS#1, SEC1), DER for certificates, PKCS#12 with PBES1 or PBES2. Encrypted keys: PKCS#8 with PBES1
+//! or PBES2, and the old OpenSSL way ([`legacy`](super::legacy)).
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{Error as TlsError, InconsistentKeys};
 
+use super::certificate::Fields;
 use super::error::NetError;
 use super::pkcs12::Pkcs12;
 use super::sealed::{self, Closed};
+use super::{calendar, legacy};
 
 /// The largest file read. A bundle of all public CAs has about 250 KiB.
 const LARGEST_FILE: u64 = 4 << 20;
@@ -79,16 +81,23 @@ impl<'a> Named<'a> {
         }
     }
 
+    /// An old certificate may still do: the clock here may be wrong. But what the other side says of it may be little.
+    fn warn_if_expired(&self, chain: &[CertificateDer<'_>]) {
+        let end = chain.first().and_then(|leaf| Fields::read(leaf)?.not_after());
+        if let Some(end) = end.filter(|end| *end < UnixTime::now().as_secs()) {
+            let end = calendar::date(UnixTime::since_unix_epoch(Duration::from_secs(end)));
+            log::warn!("{}", self.wrong(&format!("the certificate expired on {end}")));
+        }
+    }
+
     fn key(&self, password: Option<&str>) -> Result<PrivateKeyDer<'static>, NetError> {
         let text = self.text();
         if let Some(der) = section(&text, "ENCRYPTED PRIVATE KEY") {
             let der = der.ok_or_else(|| self.wrong("damaged PEM in its encrypted key"))?;
             return self.decrypt(&der, password);
         }
-        if text.contains("Proc-Type: 4,ENCRYPTED") {
-            return Err(self
-                .wrong("the key is encrypted in OpenSSL's old form, which is too weak to be supported")
-                .hint(format!("convert it: openssl pkcs8 -topk8 -in {} -out NEW.pem", self.path.display())));
+        if let Some(sealed) = legacy::find(&text) {
+            return self.opened(sealed.open(self.wanted(password)?));
         }
         match PrivateKeyDer::from_pem_slice(&self.bytes) {
             Ok(key) => Ok(key),
@@ -107,15 +116,26 @@ impl<'a> Named<'a> {
     }
 
     fn decrypt(&self, der: &[u8], password: Option<&str>) -> Result<PrivateKeyDer<'static>, NetError> {
-        let password = password.ok_or_else(|| {
+        let open = sealed::open_key(der, self.wanted(password)?);
+        self.opened(open.map(|open| PrivatePkcs8KeyDer::from(open).into()))
+    }
+
+    /// The pass phrase, where there has to be one.
+    fn wanted<'p>(&self, password: Option<&'p str>) -> Result<&'p str, NetError> {
+        password.ok_or_else(|| {
             self.wrong("the key is encrypted and there is no pass phrase")
                 .hint("give it with --tls-key-password")
-        })?;
-        match sealed::open_key(der, password) {
-            Ok(open) => Ok(PrivatePkcs8KeyDer::from(open).into()),
-            Err(Closed::WrongPassword) => Err(self.wrong_password()),
-            Err(Closed::Unreadable(why)) => Err(self.wrong(&format!("the key cannot be read: {why}"))),
-        }
+        })
+    }
+
+    fn opened(
+        &self,
+        key: Result<PrivateKeyDer<'static>, Closed>,
+    ) -> Result<PrivateKeyDer<'static>, NetError> {
+        key.map_err(|closed| match closed {
+            Closed::WrongPassword => self.wrong_password(),
+            Closed::Unreadable(why) => self.wrong(&format!("the key cannot be read: {why}")),
+        })
     }
 
     fn wrong_password(&self) -> NetError {
@@ -138,9 +158,30 @@ pub(super) fn load_cas(flag: &'static str, path: &Path) -> Result<Vec<Certificat
     Named::read(flag, path)?.certificates()
 }
 
+/// What the options name: a PKCS#12 file, or PEM files, or nothing.
+pub(super) fn load(
+    provider: &CryptoProvider,
+    pkcs12: Option<&Path>,
+    certificate: Option<&Path>,
+    key: Option<&Path>,
+    password: Option<&str>,
+) -> Result<Option<Identity>, NetError> {
+    match (pkcs12, certificate, key) {
+        (Some(_), Some(_), _) | (Some(_), _, Some(_)) => Err(NetError::config(
+            "--tls-pkcs12 holds certificate and key: it excludes --tls-cert and --tls-key",
+        )),
+        (Some(path), None, None) => load_pkcs12(provider, path, password).map(Some),
+        (None, Some(certificate), key) => load_pem(provider, certificate, key, password).map(Some),
+        (None, None, Some(_)) => Err(NetError::config(
+            "--tls-key is given without --tls-cert: a key is of no use without its certificate",
+        )),
+        (None, None, None) => Ok(None),
+    }
+}
+
 /// Certificate chain and key from PEM files, checked to belong together. Without `key` it is looked for beside the
 /// certificate.
-pub(super) fn load_pem(
+fn load_pem(
     provider: &CryptoProvider,
     certificate: &Path,
     key: Option<&Path>,
@@ -148,6 +189,7 @@ pub(super) fn load_pem(
 ) -> Result<Identity, NetError> {
     let certificate = Named::read("--tls-cert", certificate)?;
     let chain = certificate.certificates()?;
+    certificate.warn_if_expired(&chain);
     let (key, file) = match key {
         Some(path) => {
             let file = Named::read("--tls-key", path)?;
@@ -164,11 +206,7 @@ pub(super) fn load_pem(
 }
 
 /// Certificate chain and key from a PKCS#12 file.
-pub(super) fn load_pkcs12(
-    provider: &CryptoProvider,
-    path: &Path,
-    password: Option<&str>,
-) -> Result<Identity, NetError> {
+fn load_pkcs12(provider: &CryptoProvider, path: &Path, password: Option<&str>) -> Result<Identity, NetError> {
     let file = Named::read("--tls-pkcs12", path)?;
     let archive = Pkcs12::open(&file.bytes, password.unwrap_or("")).map_err(|e| match (e, password) {
         (Closed::WrongPassword, None) => file
@@ -182,6 +220,7 @@ pub(super) fn load_pkcs12(
     if chain.is_empty() {
         return Err(file.wrong("no certificate in it"));
     }
+    file.warn_if_expired(&chain);
     pair(provider, chain, PrivatePkcs8KeyDer::from(key.to_vec()).into(), &file)
 }
 

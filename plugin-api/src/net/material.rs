@@ -6,16 +6,17 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::danger::ClientCertVerifier;
 
 use super::dial::Peer;
-use super::error::NetError;
-use super::explain;
+use super::error::{NetError, NetErrorKind};
+use super::keylog::{self, KeyLog};
 use super::keys::Identity;
-use super::options::{ServerTlsOptions, TlsOptions};
-use super::tls::{ClientTls, client_verifier, server_identity};
+use super::options::{TlsOptions, TlsVersion};
+use super::server::ServerTls;
+use super::server_options::ServerTlsOptions;
+use super::tls::ClientTls;
+use super::{explain, refused_client};
 
 /// A certificate with its chain, and its key, in DER.
 #[derive(Clone)]
@@ -70,9 +71,30 @@ impl ClientMaterial {
         })
     }
 
-    /// Whether the server's certificate is not looked at, of which the user is to be warned.
+    /// Whether the server's certificate is not looked at, of which [`ClientMaterial::warnings`] tells.
     pub fn insecure(&self) -> bool {
         self.0.insecure()
+    }
+
+    /// What the user should be told each time a connection is made; [`ClientMaterial::insecure`] is worth a word only
+    /// where a certificate would be looked at.
+    pub fn warnings(&self, looks_at_certificate: bool) -> Vec<&'static str> {
+        warnings(&self.0, looks_at_certificate)
+    }
+
+    /// The oldest version to speak.
+    pub fn min_version(&self) -> TlsVersion {
+        self.0.min_version()
+    }
+
+    /// The application protocols to offer (ALPN), best first, where the user has said which.
+    pub fn alpn(&self) -> Option<&[Vec<u8>]> {
+        self.0.alpn()
+    }
+
+    /// Where to write keys, opened anew.
+    pub fn key_log(&self) -> Option<Arc<KeyLog>> {
+        self.0.open_key_log()
     }
 
     /// Holds the certificates that a server shows, its own first, against the trusted ones, the host's name and the clock.
@@ -91,30 +113,27 @@ impl ClientMaterial {
     }
 }
 
-/// A server's side.
-pub struct ServerMaterial {
-    identity: TlsIdentity,
-    verifier: Option<Arc<dyn ClientCertVerifier>>,
+/// What the user should be told each time a connection is made.
+pub(super) fn warnings(tls: &ClientTls, looks_at_certificate: bool) -> Vec<&'static str> {
+    const INSECURE: &str = "--insecure-skip-verify: the server's certificate is not checked; anyone on the way can read and change everything";
+    let insecure = (looks_at_certificate && tls.insecure()).then_some(INSECURE);
+    insecure.into_iter().chain(tls.logs_keys().then_some(keylog::WARNING)).collect()
 }
 
-impl fmt::Debug for ServerMaterial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerMaterial")
-            .field("identity", &self.identity)
-            .field("asks_for_certificate", &self.asks_for_certificate())
-            .finish()
-    }
+/// A server's side.
+#[derive(Debug)]
+pub struct ServerMaterial {
+    tls: ServerTls,
+    identity: TlsIdentity,
 }
 
 impl ServerMaterial {
-    /// Reads and checks the files that the options name.
+    /// Reads and checks the files that the options name. A certificate that is to be made needs [`ServerTls::open`].
     ///
     /// # Errors
-    /// [`NetErrorKind::Config`](super::NetErrorKind::Config), as [`tls_acceptor`](super::tls_acceptor).
+    /// [`NetErrorKind::Config`], as [`tls_acceptor`](super::tls_acceptor).
     pub fn new(options: &ServerTlsOptions) -> Result<Self, NetError> {
-        let provider = Arc::new(ring::default_provider());
-        let identity = TlsIdentity::from(&server_identity(&provider, options)?);
-        Ok(Self { identity, verifier: client_verifier(&provider, options)? })
+        ServerTls::open(options, None, "").map(Self::from)
     }
 
     /// The certificate to show.
@@ -122,26 +141,50 @@ impl ServerMaterial {
         &self.identity
     }
 
-    /// Whether clients must show a certificate.
+    /// Whether clients are asked for a certificate.
     pub fn asks_for_certificate(&self) -> bool {
-        self.verifier.is_some()
+        self.tls.verifier.is_some()
+    }
+
+    /// Whether they must show one.
+    pub fn demands_certificate(&self) -> bool {
+        self.tls.verifier.as_ref().is_some_and(|verifier| verifier.client_auth_mandatory())
+    }
+
+    /// The oldest version to speak.
+    pub fn min_version(&self) -> TlsVersion {
+        self.tls.versions
+    }
+
+    /// The application protocols to agree to (ALPN), best first, where the user has said which.
+    pub fn alpn(&self) -> Option<&[Vec<u8>]> {
+        self.tls.alpn.as_deref()
+    }
+
+    /// Where to write keys.
+    pub fn key_log(&self) -> Option<Arc<KeyLog>> {
+        self.tls.key_log.clone()
     }
 
     /// Holds the certificates that a client shows, its own first, against the trusted ones and the clock. Without
     /// `--tls-ca` any will do.
     ///
     /// # Errors
-    /// [`NetErrorKind::Tls`](super::NetErrorKind::Tls), which says what is wrong with it.
+    /// [`NetErrorKind::Tls`], which says what is wrong with it.
     pub fn check_client(&self, chain: &[Vec<u8>]) -> Result<(), NetError> {
-        let Some(verifier) = &self.verifier else { return Ok(()) };
+        let Some(verifier) = &self.tls.verifier else { return Ok(()) };
         let (leaf, rest) = split(chain);
-        verifier.verify_client_cert(&leaf, &rest, UnixTime::now()).map(drop).map_err(|error| {
-            NetError::new(
-                super::NetErrorKind::Tls,
-                format!("the client's certificate is not accepted: {error}"),
-            )
-            .source(error)
-        })
+        verifier
+            .verify_client_cert(&leaf, &rest, UnixTime::now())
+            .map(drop)
+            .map_err(|error| NetError::new(NetErrorKind::Tls, refused_client::explain(&error)).source(error))
+    }
+}
+
+impl From<ServerTls> for ServerMaterial {
+    /// Takes over what has been read and checked.
+    fn from(tls: ServerTls) -> Self {
+        Self { identity: TlsIdentity::from(&tls.identity), tls }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The options every plugin shares. The one place where their flags, help and order stand.
 //!
-//! Field order numbers: TLS from 500, the proxy 560, the connect time-out 570, so that a plugin's own options come first in
-//! `--help` and in a form, and these stand together after them.
+//! Those of a client; a server's are in [`server_options`](super::server_options). Field order numbers: TLS from 500, the
+//! proxy 560, the connect time-out 570, so that a plugin's own options come first in `--help` and in a form, and these stand
+//! together after them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -29,6 +30,18 @@ pub struct NetOptions {
     pub timeout: TimeoutOptions,
 }
 
+/// The oldest version of TLS that is spoken. Older ones than these are insecure and not supported at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+pub enum TlsVersion {
+    /// TLS 1.2 or 1.3
+    #[default]
+    #[serde(rename = "1.2")]
+    V1_2,
+    /// TLS 1.3 alone
+    #[serde(rename = "1.3")]
+    V1_3,
+}
+
 /// What a client's TLS checks and shows. All optional: without any of them the system's CAs are trusted.
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -49,11 +62,11 @@ pub struct TlsOptions {
     ))]
     pub tls_cert: Option<PathBuf>,
 
-    /// File with the private key of the client certificate (PEM: PKCS#8, PKCS#1 or SEC1; PKCS#8 may be encrypted)
+    /// File with the private key of the client certificate (PEM: PKCS#8, PKCS#1 or SEC1; may be encrypted)
     #[schemars(title = "Client key", extend(
         "x-file" = "read", "x-group" = "tls", "x-order" = 502,
         "x-title-fr" = "Clé du client",
-        "x-help-fr" = "Fichier de la clé privée du certificat client (PEM : PKCS#8, PKCS#1 ou SEC1 ; PKCS#8 peut être chiffré)"
+        "x-help-fr" = "Fichier de la clé privée du certificat client (PEM : PKCS#8, PKCS#1 ou SEC1 ; peut être chiffrée)"
     ))]
     pub tls_key: Option<PathBuf>,
 
@@ -81,13 +94,47 @@ pub struct TlsOptions {
     ))]
     pub tls_server_name: Option<String>,
 
+    /// Application protocol to offer (ALPN), best first, instead of what the protocol itself would; may be given more than once; one empty text offers none
+    #[schemars(title = "Application protocols", extend(
+        "x-group" = "tls", "x-order" = 506,
+        "x-title-fr" = "Protocoles applicatifs",
+        "x-help-fr" = "Protocole applicatif à proposer (ALPN), par ordre de préférence, à la place de celui du protocole lui-même ; peut être répété ; un texte vide seul n'en propose aucun"
+    ))]
+    pub tls_alpn: Vec<String>,
+
+    /// Oldest version of TLS to speak (default 1.2)
+    #[schemars(title = "Minimum TLS version", extend(
+        "x-group" = "tls", "x-order" = 507,
+        "x-title-fr" = "Version minimale de TLS",
+        "x-help-fr" = "Plus ancienne version de TLS acceptée (par défaut 1.2)"
+    ))]
+    pub tls_min_version: Option<TlsVersion>,
+
     /// Accept any server certificate: the connection is encrypted, but the server may be anyone
     #[schemars(title = "Do not check the server", extend(
-        "x-group" = "tls", "x-order" = 506,
+        "x-insecure" = true, "x-group" = "tls", "x-order" = 508,
         "x-title-fr" = "Ne pas vérifier le serveur",
         "x-help-fr" = "Accepter tout certificat de serveur : la connexion est chiffrée, mais le serveur peut être n'importe qui"
     ))]
     pub insecure_skip_verify: bool,
+}
+
+impl TlsOptions {
+    /// The first option that is given, as a flag; for a plugin whose target's scheme has no TLS, to say so.
+    pub fn first_set(&self) -> Option<&'static str> {
+        let set = [
+            ("--tls-ca", self.tls_ca.is_some()),
+            ("--tls-cert", self.tls_cert.is_some()),
+            ("--tls-key", self.tls_key.is_some()),
+            ("--tls-key-password", self.tls_key_password.is_some()),
+            ("--tls-pkcs12", self.tls_pkcs12.is_some()),
+            ("--tls-server-name", self.tls_server_name.is_some()),
+            ("--tls-alpn", !self.tls_alpn.is_empty()),
+            ("--tls-min-version", self.tls_min_version.is_some()),
+            ("--insecure-skip-verify", self.insecure_skip_verify),
+        ];
+        set.into_iter().find(|(_, set)| *set).map(|(option, _)| option)
+    }
 }
 
 impl fmt::Debug for TlsOptions {
@@ -99,6 +146,8 @@ impl fmt::Debug for TlsOptions {
             .field("tls_key_password", &hidden(&self.tls_key_password))
             .field("tls_pkcs12", &self.tls_pkcs12)
             .field("tls_server_name", &self.tls_server_name)
+            .field("tls_alpn", &self.tls_alpn)
+            .field("tls_min_version", &self.tls_min_version)
             .field("insecure_skip_verify", &self.insecure_skip_verify)
             .finish()
     }
@@ -108,11 +157,11 @@ impl fmt::Debug for TlsOptions {
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ProxyOptions {
-    /// Proxy to connect through: socks5://[USER:PASSWORD@]HOST:PORT (the proxy looks names up; socks5h:// is the same) or http://[USER:PASSWORD@]HOST:PORT (CONNECT)
+    /// Proxy to connect through: socks5://[USER:PASSWORD@]HOST:PORT (the proxy looks names up; socks5h:// is the same) or http://[USER:PASSWORD@]HOST:PORT (CONNECT). Default: that of HTTPS_PROXY (with TLS) or ALL_PROXY, except for this machine and what NO_PROXY lists
     #[schemars(title = "Proxy", extend(
         "x-secret" = true, "x-type" = "url", "x-group" = "proxy", "x-order" = 560,
         "x-title-fr" = "Proxy",
-        "x-help-fr" = "Proxy à traverser : socks5://[UTILISATEUR:MOT-DE-PASSE@]HÔTE:PORT (c'est lui qui résout les noms ; socks5h:// de même) ou http://[UTILISATEUR:MOT-DE-PASSE@]HÔTE:PORT (CONNECT)"
+        "x-help-fr" = "Proxy à traverser : socks5://[UTILISATEUR:MOT-DE-PASSE@]HÔTE:PORT (c'est lui qui résout les noms ; socks5h:// de même) ou http://[UTILISATEUR:MOT-DE-PASSE@]HÔTE:PORT (CONNECT). Par défaut celui de HTTPS_PROXY (avec TLS) ou de ALL_PROXY, sauf pour cette machine et ce que NO_PROXY énumère"
     ))]
     pub proxy: Option<String>,
 }
@@ -142,65 +191,7 @@ impl Default for TimeoutOptions {
     }
 }
 
-/// What a server's TLS shows and checks, to be flattened into a plugin's serve options.
-#[derive(Clone, Default, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct ServerTlsOptions {
-    /// File with the server's certificate and its chain (PEM); makes the server speak TLS; may hold the key as well
-    #[schemars(title = "Server certificate", extend(
-        "x-file" = "read", "x-group" = "tls", "x-order" = 500,
-        "x-title-fr" = "Certificat du serveur",
-        "x-help-fr" = "Fichier du certificat du serveur et de sa chaîne (PEM) ; le serveur parle alors TLS ; peut aussi contenir la clé"
-    ))]
-    pub tls_cert: Option<PathBuf>,
-
-    /// File with the private key of the server's certificate (PEM: PKCS#8, PKCS#1 or SEC1; PKCS#8 may be encrypted)
-    #[schemars(title = "Server key", extend(
-        "x-file" = "read", "x-group" = "tls", "x-order" = 501,
-        "x-title-fr" = "Clé du serveur",
-        "x-help-fr" = "Fichier de la clé privée du certificat du serveur (PEM : PKCS#8, PKCS#1 ou SEC1 ; PKCS#8 peut être chiffré)"
-    ))]
-    pub tls_key: Option<PathBuf>,
-
-    /// Pass phrase of the server's key
-    #[schemars(title = "Key pass phrase", extend(
-        "x-secret" = true, "x-group" = "tls", "x-order" = 502,
-        "x-title-fr" = "Phrase de passe de la clé",
-        "x-help-fr" = "Phrase de passe de la clé du serveur"
-    ))]
-    pub tls_key_password: Option<String>,
-
-    /// File with CA certificates (PEM or DER): clients must then show a certificate signed by one of them
-    #[schemars(title = "Client CA", extend(
-        "x-file" = "read", "x-group" = "tls", "x-order" = 503,
-        "x-title-fr" = "Autorité des clients",
-        "x-help-fr" = "Fichier de certificats d'autorité (PEM ou DER) : les clients doivent alors présenter un certificat signé par l'une d'elles"
-    ))]
-    pub tls_ca: Option<PathBuf>,
-}
-
-impl ServerTlsOptions {
-    /// Whether any of them is given, so that the server is meant to speak TLS.
-    pub fn is_set(&self) -> bool {
-        self.tls_cert.is_some()
-            || self.tls_key.is_some()
-            || self.tls_ca.is_some()
-            || self.tls_key_password.is_some()
-    }
-}
-
-impl fmt::Debug for ServerTlsOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerTlsOptions")
-            .field("tls_cert", &self.tls_cert)
-            .field("tls_key", &self.tls_key)
-            .field("tls_key_password", &hidden(&self.tls_key_password))
-            .field("tls_ca", &self.tls_ca)
-            .finish()
-    }
-}
-
 /// Stands for a secret in `Debug` output: says only whether there is one.
-fn hidden(secret: &Option<String>) -> Option<&'static str> {
+pub(super) fn hidden(secret: &Option<String>) -> Option<&'static str> {
     secret.as_ref().map(|_| "***")
 }

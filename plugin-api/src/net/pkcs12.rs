@@ -4,6 +4,7 @@
 
 use ring::{digest, hmac};
 
+use super::certificate::Fields;
 use super::der::{Algorithm, Values, tag};
 use super::sealed::{self, Closed, Purpose};
 
@@ -121,9 +122,9 @@ impl Pkcs12 {
         let mut chain: Vec<&[u8]> =
             marked.or(self.certificates.first()).map(|leaf| leaf.der.as_slice()).into_iter().collect();
         // From issuer to issuer; the root itself need not be sent but does no harm.
-        while let Some(issuer) = chain.last().and_then(|last| names(last)).map(|(issuer, _)| issuer)
+        while let Some(last) = chain.last().and_then(|last| Fields::read(last))
             && let Some(next) = self.certificates.iter().find(|c| {
-                names(&c.der).is_some_and(|(_, subject)| subject == issuer)
+                Fields::read(&c.der).is_some_and(|above| above.subject == last.issuer)
                     && !chain.contains(&c.der.as_slice())
             })
         {
@@ -183,22 +184,6 @@ fn local_key_id(mut bag: Values<'_>) -> Option<Vec<u8>> {
         }
     }
     None
-}
-
-/// Issuer and subject of a certificate (RFC 5280, section 4.1), as they are encoded: names are compared byte by byte, as
-/// rustls compares them.
-fn names(certificate: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut signed = Values::new(certificate).within(tag::SEQUENCE)?.within(tag::SEQUENCE)?;
-    // The version, unless it is 1; serial number and signature algorithm.
-    if signed.next_is(tag::CONTEXT_0) {
-        signed.whole()?;
-    }
-    signed.whole()?;
-    signed.whole()?;
-    let issuer = signed.whole()?;
-    // Validity.
-    signed.whole()?;
-    Some((issuer, signed.whole()?))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use super::dial::{Peer, Progress};
 use super::error::{NetError, NetErrorKind, quote};
 use super::tcp::{self, reason};
 
+const OPTION: &str = "--proxy";
 /// The largest head of an answer to CONNECT.
 const LARGEST_HEAD: usize = 16 * 1024;
 
@@ -29,7 +30,10 @@ enum Kind {
 }
 
 /// A proxy, from its URL.
+#[derive(Clone)]
 pub(super) struct Proxy {
+    /// The option or the variable that named it.
+    origin: &'static str,
     kind: Kind,
     host: String,
     port: u16,
@@ -51,11 +55,17 @@ impl fmt::Debug for Proxy {
 }
 
 impl Proxy {
-    pub(super) fn parse(text: &str) -> Result<Self, NetError> {
+    /// `origin` is the option or the variable of the environment in which the text stood.
+    pub(super) fn parse(text: &str, origin: &'static str) -> Result<Self, NetError> {
         // The text is never quoted: it may hold a password.
         let wrong = |what: &str| {
-            NetError::config(format!("--proxy: {what}"))
-                .hint("write socks5://HOST:PORT or http://HOST:PORT, with USER:PASSWORD@ before the host if it wants one")
+            let or_past = match origin {
+                OPTION => "",
+                _ => "; what NO_PROXY lists goes past it",
+            };
+            NetError::config(format!("{origin}: {what}")).hint(format!(
+                "write socks5://HOST:PORT or http://HOST:PORT, with USER:PASSWORD@ before the host if it wants one{or_past}"
+            ))
         };
         let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("not a URL"))?;
         let (kind, default_port) = match scheme.to_ascii_lowercase().as_str() {
@@ -110,7 +120,7 @@ impl Proxy {
         {
             return Err(wrong("a user name of HTTP basic authentication cannot hold a colon"));
         }
-        Ok(Self { kind, host: host.to_ascii_lowercase(), port, user })
+        Ok(Self { origin, kind, host: host.to_ascii_lowercase(), port, user })
     }
 
     fn peer(&self) -> Peer<'_> {
@@ -121,7 +131,7 @@ impl Proxy {
     pub(super) async fn connect(&self, target: Peer<'_>) -> Result<TcpStream, NetError> {
         // The steps to the proxy are all one to whoever waits for the target.
         let stream = tcp::connect(self.peer(), &Progress::default()).await.map_err(|e| {
-            self.error(format!("the proxy cannot be reached: {e}")).hint("check --proxy").source(e)
+            self.error(format!("the proxy cannot be reached: {e}")).hint(self.check()).source(e)
         })?;
         match self.kind {
             Kind::Socks5 => self.socks5(stream, target).await,
@@ -151,14 +161,16 @@ impl Proxy {
             E::Io(e) => self.broken(e),
             E::InvalidResponseVersion | E::InvalidReservedByte | E::UnknownAddressType | E::UnknownError => {
                 self.error(format!("the proxy {self} does not speak SOCKS5 ({error})"))
-                    .hint("check the scheme and the port of --proxy")
+                    .hint(self.check_kind())
                     .permanent()
             }
             E::InvalidTargetAddress(why) => NetError::config(format!(
                 "the host {:?} cannot be asked of a SOCKS5 proxy: {why}",
                 target.host
             )),
-            reply => self.error(format!("the proxy {self} could not connect to {target}: {reply}")),
+            reply => self
+                .error(format!("the proxy {self} could not connect to {target}: {reply}"))
+                .hint("check host and port of the target, and whether the proxy may connect to it"),
         }
         .source(error)
     }
@@ -185,11 +197,27 @@ impl Proxy {
             Some((200..=299, _)) => Ok(stream),
             Some((407, _)) if self.user.is_none() => Err(self.wants_user()),
             Some((407, _)) => Err(self.refused_user()),
-            Some((code, why)) => {
-                Err(self.error(format!("the proxy {self} could not connect to {target}: {code} {why}")))
-            }
+            Some((code, why)) => Err(self
+                .error(format!("the proxy {self} could not connect to {target}: {code} {why}"))
+                .hint("check host and port of the target, and whether the proxy may connect to it")),
             None => Err(self.not_http()),
         }
+    }
+
+    /// What to do about a proxy that is not there or stays silent.
+    pub(super) fn check(&self) -> String {
+        match self.origin {
+            OPTION => format!("check {OPTION}"),
+            variable => {
+                format!(
+                    "check {variable} in the environment; what NO_PROXY lists goes past it, and {OPTION} comes before it"
+                )
+            }
+        }
+    }
+
+    fn check_kind(&self) -> String {
+        format!("check the scheme and the port of {}", self.origin)
     }
 
     fn error(&self, message: String) -> NetError {
@@ -198,23 +226,21 @@ impl Proxy {
 
     fn broken(&self, error: &io::Error) -> NetError {
         self.error(format!("the proxy {self} broke the connection off: {}", reason(error)))
-            .hint("check the scheme and the port of --proxy")
+            .hint(self.check_kind())
     }
 
     fn not_http(&self) -> NetError {
-        self.error(format!("the proxy {self} does not speak HTTP"))
-            .hint("check the scheme and the port of --proxy")
-            .permanent()
+        self.error(format!("the proxy {self} does not speak HTTP")).hint(self.check_kind()).permanent()
     }
 
     fn refused_user(&self) -> NetError {
         NetError::new(NetErrorKind::Auth, format!("the proxy {self} refused the user or the password"))
-            .hint("check USER:PASSWORD@ in --proxy")
+            .hint(format!("check USER:PASSWORD@ in {}", self.origin))
     }
 
     fn wants_user(&self) -> NetError {
         NetError::new(NetErrorKind::Auth, format!("the proxy {self} wants a user and a password"))
-            .hint("write --proxy as SCHEME://USER:PASSWORD@HOST:PORT")
+            .hint(format!("write {} as SCHEME://USER:PASSWORD@HOST:PORT", self.origin))
     }
 }
 
@@ -261,13 +287,13 @@ mod tests {
 
     #[test]
     fn urls_give_host_port_and_decoded_user() {
-        let proxy = Proxy::parse("socks5h://us%40er:p%3Aw@[::1]:9050").unwrap();
+        let proxy = Proxy::parse("socks5h://us%40er:p%3Aw@[::1]:9050", OPTION).unwrap();
         assert_eq!((proxy.kind, proxy.host.as_str(), proxy.port), (Kind::Socks5, "::1", 9050));
         assert_eq!(proxy.user, Some(("us@er".into(), "p:w".into())));
         assert_eq!(format!("{proxy} {proxy:?}"), "[::1]:9050 Proxy(Socks5 [::1]:9050)");
-        let proxy = Proxy::parse("http://Proxy.Example/").unwrap();
+        let proxy = Proxy::parse("http://Proxy.Example/", OPTION).unwrap();
         assert_eq!((proxy.kind, proxy.host.as_str(), proxy.port), (Kind::Http, "proxy.example", 80));
-        assert_eq!(Proxy::parse("socks5://h").unwrap().port, 1080);
+        assert_eq!(Proxy::parse("socks5://h", OPTION).unwrap().port, 1080);
     }
 
     #[test]
@@ -293,7 +319,7 @@ mod tests {
             "http://user:secret@host:0",
             "user:secret@://host:1",
         ] {
-            let error = Proxy::parse(text).unwrap_err();
+            let error = Proxy::parse(text, OPTION).unwrap_err();
             assert_eq!(error.kind, NetErrorKind::Config, "{text}");
             assert!(error.message.starts_with("--proxy: "), "{text}: {error}");
             assert!(!format!("{error:?}").contains("secret"), "{text}: {error:?}");

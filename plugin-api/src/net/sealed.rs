@@ -203,7 +203,11 @@ pub(super) fn pkcs12_derive(
 }
 
 /// CBC with the padding of PKCS#7. Block by block: the ciphers' ways of doing many at once are large, and a key is small.
-fn cbc<C: BlockCipherDecrypt + KeyInit>(key: &[u8], iv: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Closed> {
+pub(super) fn cbc<C: BlockCipherDecrypt + KeyInit>(
+    key: &[u8],
+    iv: &[u8],
+    sealed: &[u8],
+) -> Result<Vec<u8>, Closed> {
     let cipher = C::new_from_slice(key).map_err(|_| DAMAGED)?;
     let mut block = Block::<C>::default();
     let size = block.len();

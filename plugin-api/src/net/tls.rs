@@ -1,23 +1,22 @@
-//! rustls configurations from the options: TLS 1.2 and 1.3 with `ring`, for clients and for servers.
+//! A client's rustls configuration from the options: TLS 1.2 and 1.3 with `ring`. A server's is in [`server`](super::server).
 //!
 //! The system's CAs are read only when a connection needs them: it takes milliseconds that a plain connection need not pay.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use tokio_rustls::TlsAcceptor;
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 use super::error::{NetError, NetErrorKind};
+use super::keylog::{self, KeyLog};
 use super::keys::{self, Identity};
-use super::options::{ServerTlsOptions, TlsOptions};
+use super::options::{TlsOptions, TlsVersion};
 use super::verify::{Anyone, Pinned};
 
 /// A client's side, files read and checked.
@@ -28,6 +27,11 @@ pub(super) struct ClientTls {
     identity: Option<Identity>,
     server_name: Option<ServerName<'static>>,
     insecure: bool,
+    versions: TlsVersion,
+    /// What to offer instead of what the protocol would.
+    alpn: Option<Vec<Vec<u8>>>,
+    /// The file of `SSLKEYLOGFILE`.
+    key_log: Option<PathBuf>,
     /// Made on first use, and kept: it holds the sessions to resume.
     config: OnceLock<Arc<ClientConfig>>,
 }
@@ -39,6 +43,8 @@ impl fmt::Debug for ClientTls {
             .field("identity", &self.identity.is_some())
             .field("server_name", &self.server_name)
             .field("insecure", &self.insecure)
+            .field("versions", &self.versions)
+            .field("key_log", &self.key_log)
             .finish_non_exhaustive()
     }
 }
@@ -54,19 +60,13 @@ impl ClientTls {
             }
             None => None,
         };
-        let identity = match (&options.tls_pkcs12, &options.tls_cert, &options.tls_key) {
-            (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
-                return Err(NetError::config(
-                    "--tls-pkcs12 holds certificate and key: it excludes --tls-cert and --tls-key",
-                ));
-            }
-            (Some(path), None, None) => Some(keys::load_pkcs12(&provider, path, password)?),
-            (None, Some(certificate), key) => {
-                Some(keys::load_pem(&provider, certificate, key.as_deref(), password)?)
-            }
-            (None, None, Some(_)) => return Err(key_without_certificate()),
-            (None, None, None) => None,
-        };
+        let identity = keys::load(
+            &provider,
+            options.tls_pkcs12.as_deref(),
+            options.tls_cert.as_deref(),
+            options.tls_key.as_deref(),
+            password,
+        )?;
         let server_name = match &options.tls_server_name {
             Some(name) => Some(ServerName::try_from(name.clone()).map_err(|_| {
                 NetError::config(format!("--tls-server-name {name:?}: neither a host name nor an IP address"))
@@ -79,12 +79,32 @@ impl ClientTls {
             identity,
             server_name,
             insecure: options.insecure_skip_verify,
+            versions: options.tls_min_version.unwrap_or_default(),
+            alpn: protocols(&options.tls_alpn)?,
+            key_log: keylog::wanted(),
             config: OnceLock::new(),
         })
     }
 
     pub(super) fn insecure(&self) -> bool {
         self.insecure
+    }
+
+    pub(super) fn min_version(&self) -> TlsVersion {
+        self.versions
+    }
+
+    /// What `--tls-alpn` says.
+    pub(super) fn alpn(&self) -> Option<&[Vec<u8>]> {
+        self.alpn.as_deref()
+    }
+
+    pub(super) fn logs_keys(&self) -> bool {
+        self.key_log.is_some()
+    }
+
+    pub(super) fn open_key_log(&self) -> Option<Arc<KeyLog>> {
+        self.key_log.as_ref().and_then(KeyLog::open)
     }
 
     /// Whether there is a certificate to show to a server that asks.
@@ -116,25 +136,30 @@ impl ClientTls {
                 self.config.get_or_init(|| made)
             }
         };
-        if alpn.is_empty() {
+        if alpn.is_empty() && self.alpn.is_none() {
             return Ok(config.clone());
         }
         let mut config = ClientConfig::clone(config);
-        config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
+        let own = || alpn.iter().map(|p| p.to_vec()).collect();
+        config.alpn_protocols = self.alpn.clone().unwrap_or_else(own);
         Ok(Arc::new(config))
     }
 
     fn make(&self) -> Result<ClientConfig, NetError> {
         let builder = ClientConfig::builder_with_provider(self.provider.clone())
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions(self.versions))
             .map_err(unusable)?
             .dangerous()
             .with_custom_certificate_verifier(self.verifier()?);
-        Ok(match &self.identity {
+        let mut config = match &self.identity {
             Some(identity) => builder
                 .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified.clone()))),
             None => builder.with_no_client_auth(),
-        })
+        };
+        if let Some(key_log) = self.open_key_log() {
+            config.key_log = key_log;
+        }
+        Ok(config)
     }
 
     pub(super) fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, NetError> {
@@ -152,59 +177,33 @@ impl ClientTls {
     }
 }
 
-/// A server's side: what turns accepted sockets into TLS streams.
-///
-/// `alpn` lists the protocols to agree to, best first; empty agrees to none. When `tls_ca` is given, a client without a
-/// certificate signed by it is refused.
-///
-/// # Errors
-/// [`NetErrorKind::Config`], naming the option and the path.
-pub fn tls_acceptor(options: &ServerTlsOptions, alpn: &[&[u8]]) -> Result<TlsAcceptor, NetError> {
-    let provider = Arc::new(ring::default_provider());
-    let identity = server_identity(&provider, options)?;
-    let verifier = client_verifier(&provider, options)?;
-    let builder = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(unusable)?;
-    let builder = match verifier {
-        Some(verifier) => builder.with_client_cert_verifier(verifier),
-        None => builder.with_no_client_auth(),
-    };
-    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified)));
-    config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
-    Ok(TlsAcceptor::from(Arc::new(config)))
+/// The versions from this one on.
+pub(super) fn versions(oldest: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    static NEWEST: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
+    match oldest {
+        TlsVersion::V1_2 => rustls::DEFAULT_VERSIONS,
+        TlsVersion::V1_3 => &NEWEST,
+    }
 }
 
-/// What a server shows to its clients.
-pub(super) fn server_identity(
-    provider: &CryptoProvider,
-    options: &ServerTlsOptions,
-) -> Result<Identity, NetError> {
-    let certificate = options.tls_cert.as_deref().ok_or_else(|| match options.tls_key {
-        Some(_) => key_without_certificate(),
-        None => NetError::config("a TLS server needs a certificate: give --tls-cert and --tls-key"),
-    })?;
-    keys::load_pem(provider, certificate, options.tls_key.as_deref(), options.tls_key_password.as_deref())
+/// The protocols of `--tls-alpn` (RFC 7301): `None` when nothing is said, an empty list for one empty text.
+pub(super) fn protocols(given: &[String]) -> Result<Option<Vec<Vec<u8>>>, NetError> {
+    match given {
+        [] => Ok(None),
+        [none] if none.is_empty() => Ok(Some(Vec::new())),
+        some => match some.iter().find(|name| !(1..=255).contains(&name.len())) {
+            Some(name) => {
+                let length = name.len();
+                Err(NetError::config(format!(
+                    "--tls-alpn: a protocol of {length} bytes, it has from 1 to 255"
+                )))
+            }
+            None => Ok(Some(some.iter().map(|name| name.as_bytes().to_vec()).collect())),
+        },
+    }
 }
 
-/// What a server holds its clients' certificates against; `None` when it asks for none.
-pub(super) fn client_verifier(
-    provider: &Arc<CryptoProvider>,
-    options: &ServerTlsOptions,
-) -> Result<Option<Arc<dyn ClientCertVerifier>>, NetError> {
-    let Some(path) = &options.tls_ca else { return Ok(None) };
-    let roots = root_store("--tls-ca", path, &keys::load_cas("--tls-ca", path)?)?;
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-        .build()
-        .map(Some)
-        .map_err(|e| NetError::config(format!("--tls-ca {}: {e}", path.display())))
-}
-
-fn key_without_certificate() -> NetError {
-    NetError::config("--tls-key is given without --tls-cert: a key is of no use without its certificate")
-}
-
-fn root_store(
+pub(super) fn root_store(
     flag: &str,
     path: &std::path::Path,
     certificates: &[CertificateDer<'static>],
@@ -237,6 +236,6 @@ fn system_roots() -> Result<RootCertStore, NetError> {
 }
 
 /// What only a wrong build could bring about: rustls refuses the provider.
-fn unusable(error: impl std::error::Error + Send + Sync + 'static) -> NetError {
+pub(super) fn unusable(error: impl std::error::Error + Send + Sync + 'static) -> NetError {
     NetError::new(NetErrorKind::Tls, format!("TLS cannot be set up: {error}")).permanent().source(error)
 }

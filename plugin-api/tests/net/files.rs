@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use schemars::schema_for;
 use tracemq_plugin_api::net::{
-    Dialer, NetErrorKind, NetOptions, ProxyOptions, ServerTlsOptions, TlsOptions, tls_acceptor,
+    ClientAuth, Dialer, NetErrorKind, NetOptions, ProxyOptions, ServerTlsOptions, TlsOptions, tls_acceptor,
 };
 use tracemq_plugin_api::schemars;
 
-use crate::support::{Pki, fixture, says};
+use crate::support::{Pki, fixture, says, showing};
 
 fn build(options: &TlsOptions) -> Result<Dialer, tracemq_plugin_api::net::NetError> {
     Dialer::new(options, &ProxyOptions::default(), Duration::from_secs(1))
@@ -53,6 +53,11 @@ fn every_form_that_openssl_writes_keys_in_is_read() {
         pem("ec.crt", "ec-v1.pem", tomato),
         pem("ec.crt", "ec-3des.pem", tomato),
         pem("ec.crt", "ec-scrypt.pem", tomato),
+        pem("ec.crt", "ec-old.pem", tomato),
+        pem("ec.crt", "ec-old-aes128.pem", tomato),
+        pem("ec.crt", "ec-old-3des.pem", tomato),
+        pem("ec.crt", "ec-old-des.pem", tomato),
+        pem("rsa.crt", "rsa-old.pem", tomato),
         // A pass phrase that isn't wanted does no harm.
         pem("ec.crt", "ec-sec1.pem", tomato),
         pem("rsa.crt", "rsa-pkcs1.pem", None),
@@ -87,14 +92,25 @@ fn wrong_keys_are_told_apart() {
         &pem("ec.crt", "ec-aes.pem", None),
         &["--tls-key ", "ec-aes.pem", "no pass phrase", "--tls-key-password"],
     );
-    refused(&pem("ec.crt", "ec-camellia.pem", tomato), &["--tls-key ", "cipher that is not supported"]);
-    for file in ["ec-aes.pem", "ec-aes128.pem", "ec-v1.pem", "ec-3des.pem", "ec-scrypt.pem"] {
+    refused(&pem("ec.crt", "ec-old.pem", None), &["ec-old.pem", "no pass phrase", "--tls-key-password"]);
+    for file in ["ec-camellia.pem", "ec-old-camellia.pem"] {
+        refused(&pem("ec.crt", file, tomato), &["--tls-key ", file, "cipher that is not supported"]);
+    }
+    for file in [
+        "ec-aes.pem",
+        "ec-aes128.pem",
+        "ec-v1.pem",
+        "ec-3des.pem",
+        "ec-scrypt.pem",
+        "ec-old.pem",
+        "ec-old-3des.pem",
+        "rsa-old.pem",
+    ] {
         refused(
             &pem("ec.crt", file, Some("potato")),
             &["--tls-key ", file, "pass phrase does not open the key"],
         );
     }
-    refused(&pem("ec.crt", "ec-old.pem", tomato), &["--tls-key ", "ec-old.pem", "openssl pkcs8 -topk8"]);
     refused(&pem("ec.crt", "rsa-pkcs1.pem", None), &["rsa-pkcs1.pem", "does not belong to the certificate"]);
     refused(&pem("ec.crt", "ec.crt", None), &["--tls-key ", "no private key in it"]);
     refused(&pem("ec.crt", "none.pem", None), &["--tls-key ", "none.pem", "no such file"]);
@@ -128,6 +144,9 @@ fn options_that_exclude_or_need_each_other() {
     refused(&options, &["ec.crt", "no private key", "--tls-key"]);
     options = TlsOptions { tls_server_name: Some("not a name".into()), ..Default::default() };
     refused(&options, &["--tls-server-name", "not a name"]);
+    for alpn in [vec!["x".repeat(256)], vec!["a".into(), String::new()]] {
+        refused(&TlsOptions { tls_alpn: alpn, ..Default::default() }, &["--tls-alpn", "from 1 to 255"]);
+    }
     let error = Dialer::new(&TlsOptions::default(), &ProxyOptions::default(), Duration::ZERO)
         .expect_err("no time at all");
     says(&error, &["--connect-timeout"]);
@@ -171,6 +190,13 @@ fn a_server_without_certificate_or_with_a_wrong_one_is_refused() {
     let mut options = ServerTlsOptions::default();
     assert!(!options.is_set());
     refused(&options, &["--tls-cert and --tls-key"]);
+    let pkcs12 = ServerTlsOptions { tls_pkcs12: Some(fixture("ec.p12")), ..Default::default() };
+    refused(&pkcs12, &["--tls-pkcs12 ", "no pass phrase", "--tls-key-password"]);
+    assert!(
+        tls_acceptor(&ServerTlsOptions { tls_key_password: Some("tomato".into()), ..pkcs12 }, &[]).is_ok()
+    );
+    let auth = ServerTlsOptions { tls_client_auth: Some(ClientAuth::Optional), ..showing(&one) };
+    refused(&auth, &["--tls-client-auth needs --tls-ca"]);
     options.tls_key = Some(one.key);
     assert!(options.is_set());
     refused(&options, &["--tls-key", "without --tls-cert"]);
@@ -235,15 +261,20 @@ fn schemas_are_complete_in_both_languages() {
         }
         names.into_iter().map(|(_, n)| n).collect()
     };
-    let wanted = "tls_ca tls_cert tls_key tls_key_password tls_pkcs12 tls_server_name insecure_skip_verify proxy \
-                  connect_timeout";
+    let wanted = "tls_ca tls_cert tls_key tls_key_password tls_pkcs12 tls_server_name tls_alpn tls_min_version \
+                  insecure_skip_verify proxy connect_timeout";
     assert_eq!(names(&client).join(" "), wanted);
-    assert_eq!(names(&server).join(" "), "tls_cert tls_key tls_key_password tls_ca");
+    let made = if cfg!(feature = "self-signed") { "tls_self_signed " } else { "" };
+    let wanted = format!(
+        "tls_cert tls_key tls_key_password tls_pkcs12 {made}tls_ca tls_client_auth tls_alpn tls_min_version"
+    );
+    assert_eq!(names(&server).join(" "), wanted);
     let with = |schema: &serde_json::Value, key: &str, value: serde_json::Value| -> Vec<String> {
         let properties = schema["properties"].as_object().unwrap();
         properties.iter().filter(|(_, p)| p[key] == value).map(|(n, _)| n.clone()).collect()
     };
     assert_eq!(with(&client, "x-secret", true.into()), ["tls_key_password", "proxy"]);
+    assert_eq!(with(&client, "x-insecure", true.into()), ["insecure_skip_verify"]);
     assert_eq!(with(&client, "x-file", "read".into()), ["tls_ca", "tls_cert", "tls_key", "tls_pkcs12"]);
     assert_eq!(client["properties"]["connect_timeout"]["x-type"], "duration");
     assert_eq!(client["properties"]["connect_timeout"]["default"], "10s");

@@ -3,6 +3,7 @@
 
 mod files;
 mod proxy;
+mod server;
 mod support;
 mod tcp;
 mod tls;

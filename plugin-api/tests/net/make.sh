@@ -14,6 +14,10 @@ openssl pkcs8 -topk8 -v2 aes-192-cbc -v2prf hmacWithSHA512 -passout pass:tomato 
 openssl pkcs8 -topk8 -v2 camellia-256-cbc -passout pass:tomato -in ec-sec1.pem -out ec-camellia.pem
 openssl pkcs8 -topk8 -v1 PBE-SHA1-3DES -passout pass:tomato -in ec-sec1.pem -out ec-v1.pem
 openssl ec -aes256 -passout pass:tomato -in ec-sec1.pem -out ec-old.pem
+openssl ec -aes128 -passout pass:tomato -in ec-sec1.pem -out ec-old-aes128.pem
+openssl ec -des3 -passout pass:tomato -in ec-sec1.pem -out ec-old-3des.pem
+openssl ec -des -provider legacy -provider default -passout pass:tomato -in ec-sec1.pem -out ec-old-des.pem
+openssl ec -camellia256 -passout pass:tomato -in ec-sec1.pem -out ec-old-camellia.pem
 openssl pkcs12 -export -passout pass:tomato -inkey ec-sec1.pem -in ec.crt -out ec.p12
 openssl pkcs12 -export -legacy -passout pass:tomato -inkey ec-sec1.pem -in ec.crt -out ec-legacy.p12
 openssl pkcs12 -export -passout pass:tomato -macalg SHA512 -keypbe PBE-SHA1-RC2-128 -certpbe PBE-SHA1-3DES \
@@ -23,5 +27,6 @@ openssl pkcs12 -export -passout pass:tomäte€ -legacy -inkey ec-sec1.pem -in e
 openssl pkcs12 -export -passout pass: -keypbe NONE -certpbe NONE -inkey ec-sec1.pem -in ec.crt -out ec-open.p12
 openssl pkcs12 -export -nokeys -passout pass:tomato -in ec.crt -out keyless.p12
 openssl genrsa -traditional -out rsa-pkcs1.pem 2048
+openssl rsa -aes192 -traditional -passout pass:tomato -in rsa-pkcs1.pem -out rsa-old.pem
 openssl req -x509 -key rsa-pkcs1.pem -days 36500 -subj /CN=rsa -out rsa.crt
 openssl x509 -in rsa.crt -outform DER -out rsa.der

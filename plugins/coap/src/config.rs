@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tracemq_plugin_api::net::NetOptions;
+use tracemq_plugin_api::net::{NetOptions, TlsVersion};
 use tracemq_plugin_api::prelude::{Error, Result, Span};
 use tracemq_plugin_api::{schemars, serde};
 
@@ -156,20 +156,13 @@ impl ConnectOptions {
                 )));
             }
         }
-        let tls = &self.net.tls;
-        let certificates = [
-            ("--tls-ca", tls.tls_ca.is_some()),
-            ("--tls-cert", tls.tls_cert.is_some()),
-            ("--tls-key", tls.tls_key.is_some()),
-            ("--tls-key-password", tls.tls_key_password.is_some()),
-            ("--tls-pkcs12", tls.tls_pkcs12.is_some()),
-            ("--tls-server-name", tls.tls_server_name.is_some()),
-            ("--insecure-skip-verify", tls.insecure_skip_verify),
-        ];
-        if let Some((option, _)) = certificates.iter().find(|(_, set)| *set && !transport.is_secure()) {
+        if let Some(option) = self.net.tls.first_set().filter(|_| !transport.is_secure()) {
             return Err(Error::config(format!(
                 "{option} is for coaps and coaps+tcp: {scheme}:// is not encrypted"
             )));
+        }
+        if transport == Transport::Dtls {
+            no_dtls_1_3(self.net.tls.tls_min_version)?;
         }
         if self.net.proxy.proxy.is_some() && transport.is_datagram() {
             return Err(Error::config(format!(
@@ -222,6 +215,17 @@ impl ConnectOptions {
     pub fn answer_timeout(&self) -> Option<Duration> {
         let timeout = self.answer_timeout.duration();
         (!timeout.is_zero() && timeout < LONGEST_ANSWER_TIMEOUT).then_some(timeout)
+    }
+}
+
+/// # Errors
+/// More is wanted than DTLS has here.
+pub fn no_dtls_1_3(oldest: Option<TlsVersion>) -> Result<()> {
+    match oldest {
+        Some(TlsVersion::V1_3) => Err(Error::config(
+            "--tls-min-version 1.3 is for coaps+tcp: DTLS has no newer version than 1.2 here",
+        )),
+        _ => Ok(()),
     }
 }
 

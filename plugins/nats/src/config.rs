@@ -328,11 +328,7 @@ fn tls_of_environment(tls: &mut TlsOptions, environment: &impl Fn(&str) -> Optio
 }
 
 fn is_given(tls: &TlsOptions) -> bool {
-    tls.tls_ca.is_some()
-        || tls.tls_cert.is_some()
-        || tls.tls_pkcs12.is_some()
-        || tls.tls_server_name.is_some()
-        || tls.insecure_skip_verify
+    tls.first_set().is_some()
 }
 
 fn named(place: &str, error: &Error) -> Error {

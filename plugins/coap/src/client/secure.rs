@@ -53,7 +53,7 @@ impl Secure {
     /// # Errors
     /// A host that no certificate can name.
     pub(crate) fn begin(&mut self) -> Result<()> {
-        if let Some(warning) = self.settings.warning() {
+        for warning in self.settings.warnings() {
             log::warn!("{warning}");
         }
         let association = Client::new(&self.settings, &self.host, self.port, &self.target)?;

@@ -137,10 +137,28 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Alert(alert::UNKNOWN_CA) => f.write_str("it does not know the CA of our certificate"),
-            Failure::Alert(alert::BAD_CERTIFICATE) => f.write_str("it does not accept our certificate"),
+            Failure::Alert(
+                alert::BAD_CERTIFICATE
+                | alert::UNSUPPORTED_CERTIFICATE
+                | alert::CERTIFICATE_UNKNOWN
+                | alert::ACCESS_DENIED,
+            ) => f.write_str("it does not accept our certificate; is that for the name that it uses?"),
+            Failure::Alert(alert::CERTIFICATE_EXPIRED) => {
+                f.write_str("it says that our certificate has expired")
+            }
+            Failure::Alert(alert::PROTOCOL_VERSION) => f.write_str("it wants another version of DTLS"),
             Failure::Alert(number) => write!(f, "it ended DTLS with alert {number}"),
             Failure::Silence => f.write_str("it did not answer any more"),
-            Failure::Other(what) => f.write_str(what),
+            Failure::Other(what) => f.write_str(match what.as_str() {
+                "peer did not return a certificate" => {
+                    "it showed no certificate, which --tls-ca demands; --tls-client-auth optional lets it in without"
+                }
+                "unsupported protocol" | "version too low" | "wrong version number" => {
+                    "it speaks no version of DTLS from 1.2 on"
+                }
+                "no shared cipher" => "it has no cipher in common with this server",
+                other => other,
+            }),
         }
     }
 }

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
 use openssl::ssl::{
-    Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode, SslVerifyMode,
-    SslVersion,
+    AlpnError, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode,
+    SslVerifyMode, SslVersion, select_next_proto,
 };
 use openssl::x509::X509;
 use ring::hmac;
 use ring::rand::SystemRandom;
-use tracemq_plugin_api::net::{ClientMaterial, ServerMaterial, ServerTlsOptions, TlsIdentity, TlsOptions};
+use tracemq_plugin_api::net::{ClientMaterial, KeyLog, ServerMaterial, ServerTls, TlsIdentity, TlsOptions};
 use tracemq_plugin_api::prelude::{Error, ErrorKind, Result};
 
 use super::association::Association;
@@ -85,6 +85,10 @@ impl ClientSettings {
                     }
                 }
             }
+            if let Some(protocols) = material.alpn().filter(|protocols| !protocols.is_empty()) {
+                builder.set_alpn_protos(&as_sent(protocols))?;
+            }
+            log_keys(&mut builder, material.key_log());
             Ok::<_, ErrorStack>(builder.build())
         };
         let context = make().map_err(|error| unusable(&error))?;
@@ -93,10 +97,8 @@ impl ClientSettings {
     }
 
     /// What the user is to be told each time.
-    pub fn warning(&self) -> Option<&'static str> {
-        (!self.psk && self.material.insecure()).then_some(
-            "--insecure-skip-verify: the server's certificate is not checked; anyone on the way can read and change everything",
-        )
+    pub fn warnings(&self) -> Vec<&'static str> {
+        self.material.warnings(!self.psk)
     }
 
     pub(super) fn psk(&self) -> bool {
@@ -143,13 +145,13 @@ impl fmt::Debug for ServerSettings {
 }
 
 impl ServerSettings {
-    /// Reads and checks the files that the options name. Keys and a certificate may both be given: each client chooses.
+    /// Keys and a certificate may both be given: each client chooses.
     ///
     /// # Errors
-    /// An option or a file that can't be, or neither keys nor a certificate.
-    pub fn new(psk: &ServePskOptions, tls: &ServerTlsOptions) -> Result<ServerSettings> {
+    /// Keys that can't be, or neither keys nor a certificate.
+    pub fn new(psk: &ServePskOptions, tls: Option<ServerTls>) -> Result<ServerSettings> {
         let keys = psk.keys()?;
-        let material = tls.is_set().then(|| ServerMaterial::new(tls).map(Arc::new)).transpose()?;
+        let material = tls.map(|tls| Arc::new(ServerMaterial::from(tls)));
         let mut ciphers = Vec::new();
         if material.is_some() {
             ciphers.push(CERTIFICATE_CIPHERS);
@@ -159,7 +161,7 @@ impl ServerSettings {
         }
         if ciphers.is_empty() {
             return Err(Error::config("a coaps server needs pre-shared keys or a certificate")
-                .hint("give --psk IDENTITY=KEY, or --tls-cert and --tls-key"));
+                .hint("give --psk IDENTITY=KEY, --tls-cert and --tls-key, or --tls-self-signed"));
         }
         ciphers.push(LEVEL);
         let asking = Arc::new(Mutex::new(None));
@@ -175,6 +177,13 @@ impl ServerSettings {
             builder.set_session_id_context(b"tracemq")?;
             if let Some(material) = &material {
                 show(&mut builder, material.identity())?;
+                if let Some(protocols) = material.alpn().filter(|protocols| !protocols.is_empty()) {
+                    let ours = as_sent(protocols);
+                    builder.set_alpn_select_callback(move |_, theirs| {
+                        select_next_proto(&ours, theirs).ok_or(AlpnError::ALERT_FATAL)
+                    });
+                }
+                log_keys(&mut builder, material.key_log());
             }
             if !keys.is_empty() {
                 let unknown = Arc::clone(&unknown);
@@ -228,7 +237,10 @@ impl ServerSettings {
         ssl.set_mtu(MTU).map_err(|error| unusable(&error))?;
         if let Some(material) = self.material.as_ref().filter(|material| material.asks_for_certificate()) {
             let (material, shared) = (Arc::clone(material), verdict.clone());
-            let mode = SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT;
+            let mode = match material.demands_certificate() {
+                true => SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT,
+                false => SslVerifyMode::PEER,
+            };
             ssl.set_verify_callback(mode, move |_, context| {
                 shared.answer(context, "the client", |chain| Ok(material.check_client(chain)?))
             });
@@ -258,6 +270,17 @@ fn show(builder: &mut SslContextBuilder, identity: &TlsIdentity) -> Result<(), E
     }
     let key = PKey::private_key_from_der(&identity.key)?;
     builder.set_private_key(&key)
+}
+
+/// A list of protocols as it stands in a hello (RFC 7301 section 3.1). None is longer than 255 bytes.
+fn as_sent(protocols: &[Vec<u8>]) -> Vec<u8> {
+    protocols.iter().flat_map(|name| std::iter::once(name.len() as u8).chain(name.iter().copied())).collect()
+}
+
+fn log_keys(builder: &mut SslContextBuilder, key_log: Option<Arc<KeyLog>>) {
+    if let Some(key_log) = key_log {
+        builder.set_keylog_callback(move |_, line| key_log.line(line));
+    }
 }
 
 fn peer_of(asking: &Mutex<Option<SocketAddr>>) -> Option<SocketAddr> {
@@ -318,8 +341,7 @@ mod tests {
 
     #[test]
     fn a_server_needs_something_to_prove_itself_with() {
-        let error =
-            ServerSettings::new(&ServePskOptions::default(), &ServerTlsOptions::default()).unwrap_err();
+        let error = ServerSettings::new(&ServePskOptions::default(), None).unwrap_err();
         assert!(error.to_string().contains("pre-shared keys or a certificate"), "{error}");
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
-use tracemq_plugin_api::net::{ServerTlsOptions, TlsOptions};
+use tracemq_plugin_api::net::{ServerTls, ServerTlsOptions, TlsOptions};
 use tracemq_plugin_api::prelude::{Error, ErrorKind};
 
 use super::{
@@ -22,7 +22,7 @@ fn address(port: u16) -> SocketAddr {
 
 fn psk_server() -> Server {
     let keys = ServePskOptions { psk: vec!["ann=secret".to_owned(), "bob=0x010203".to_owned()] };
-    Server::new(ServerSettings::new(&keys, &ServerTlsOptions::default()).unwrap()).unwrap()
+    Server::new(ServerSettings::new(&keys, None).unwrap()).unwrap()
 }
 
 fn psk_client(identity: &str, key: &str) -> Client {
@@ -70,7 +70,8 @@ impl Certificates {
             tls_ca: asks.then(|| self.ca.clone()),
             ..ServerTlsOptions::default()
         };
-        Server::new(ServerSettings::new(&ServePskOptions::default(), &tls).unwrap()).unwrap()
+        let tls = ServerTls::open(&tls, None, "").unwrap();
+        Server::new(ServerSettings::new(&ServePskOptions::default(), Some(tls)).unwrap()).unwrap()
     }
 
     fn client(&self, host: &str, tls: TlsOptions) -> Client {

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep_until, timeout};
-use tracemq_plugin_api::net::{TlsAcceptor, accept};
+use tracemq_plugin_api::net::{TlsAcceptor, accept, explain_client};
 use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::sdk::spawn;
 use tracemq_plugin_api::serde_json;
@@ -84,7 +84,7 @@ impl Front {
         };
         match opened {
             Ok(Ok(socket)) => self.serve(socket, peer, stopping).await,
-            Ok(Err(error)) => self.refused(peer, &format!("TLS: {error}")),
+            Ok(Err(error)) => self.refused(peer, &explain_client(&error)),
             Err(_) => self.refused(peer, "the TLS handshake took too long"),
         }
     }

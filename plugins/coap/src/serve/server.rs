@@ -1,7 +1,6 @@
 //! The server as the host sees it.
 
 use std::net::{SocketAddr, UdpSocket as StdSocket};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
-use tracemq_plugin_api::net::{self, TlsAcceptor, listen_datagrams, tls_acceptor};
+use tracemq_plugin_api::net::{self, ServerTls, TlsAcceptor, listen_datagrams};
 use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::sdk::{MessageView, spawn};
 use tracemq_plugin_api::{schemars, serde, serde_json};
@@ -101,7 +100,7 @@ impl CoapServer {
         let service = Arc::new(Service::new(resources, observers, options.manners()?, events));
 
         // Before anything is served, so that what is wrong is found out first.
-        let way = Way::open(&listen, &options, context.state_dir())?;
+        let way = Way::open(&listen, &options, &context)?;
 
         let mut helpers = vec![spawn(check(Arc::clone(&service)))];
         if let Some(root) = options.folder.clone() {
@@ -147,19 +146,25 @@ type Security = Option<Box<crate::dtls::Server>>;
 type Security = ();
 
 impl Way {
-    fn open(listen: &Listen, options: &ServeOptions, state_dir: Option<&Path>) -> Result<Way> {
-        let oscore = options.oscore.open_server(state_dir)?;
+    fn open(listen: &Listen, options: &ServeOptions, context: &Context) -> Result<Way> {
+        let oscore = options.oscore.open_server(context.state_dir())?;
         let oscore = oscore.map(|server| Arc::new(Mutex::new(server)));
+        let tls = match listen.transport.is_secure() && options.tls.is_set() {
+            true => Some(ServerTls::open(&options.tls, context.state_dir(), &listen.bind)?),
+            false => None,
+        };
+        if let Some(tls) = &tls {
+            tls.announce(context.events());
+        }
         let kind = match listen.transport {
             Transport::Udp | Transport::Dtls => {
-                let security = security(listen, options)?;
+                let security = security(listen, options, tls)?;
                 let socket = enlarge(listen_datagrams(&listen.bind)?);
                 let groups = Groups::join(&options.groups()?, &socket)?;
                 Kind::Datagrams { socket, groups, security }
             }
             Transport::Tcp | Transport::Tls => {
-                let secure = listen.transport.is_secure();
-                let tls = secure.then(|| tls_acceptor(&options.tls, &[ALPN])).transpose()?;
+                let tls = tls.map(|tls| tls.acceptor(&[ALPN])).transpose()?;
                 Kind::Connections { listener: net::listen(&listen.bind)?, tls }
             }
         };
@@ -212,15 +217,14 @@ impl Way {
 }
 
 #[cfg(feature = "dtls")]
-fn security(listen: &Listen, options: &ServeOptions) -> Result<Security> {
+fn security(listen: &Listen, options: &ServeOptions, tls: Option<ServerTls>) -> Result<Security> {
     let secure = listen.transport.is_secure();
-    let settings =
-        secure.then(|| crate::dtls::ServerSettings::new(&options.psk, &options.tls)).transpose()?;
+    let settings = secure.then(|| crate::dtls::ServerSettings::new(&options.psk, tls)).transpose()?;
     settings.map(|settings| crate::dtls::Server::new(settings).map(Box::new)).transpose()
 }
 
 #[cfg(not(feature = "dtls"))]
-fn security(_: &Listen, _: &ServeOptions) -> Result<Security> {
+fn security(_: &Listen, _: &ServeOptions, _: Option<ServerTls>) -> Result<Security> {
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
-use tracemq_plugin_api::net::{TlsAcceptor, accept};
+use tracemq_plugin_api::net::{TlsAcceptor, accept, explain_client};
 use tracemq_plugin_api::prelude::{Event, EventKind};
 use tracemq_plugin_api::sdk::spawn;
 use tracemq_plugin_api::serde_json;
@@ -92,7 +92,7 @@ impl Front {
         match &self.tls {
             None => self.open_plain(stream, ["AMQP", "WebSocket"]).await,
             Some(tls) => {
-                let stream = tls.accept(stream).await.map_err(|error| format!("TLS: {error}"))?;
+                let stream = tls.accept(stream).await.map_err(|error| explain_client(&error))?;
                 self.open_plain(stream, ["AMQP with TLS", "WebSocket with TLS"]).await
             }
         }
@@ -109,7 +109,10 @@ impl Front {
         let stream = Peeked::new(stream).await.map_err(|error| format!("nothing was sent: {error}"))?;
         let (mut socket, transport): (Box<dyn Socket>, _) = match &stream.seen() {
             b"GET " => (Box::new(websocket::accept(stream).await?), over_websocket),
-            [0x16, ..] => return Err("it speaks TLS, which needs a certificate here: --tls-cert".to_owned()),
+            [0x16, ..] => {
+                return Err("it speaks TLS, which needs a certificate here: --tls-cert or --tls-self-signed"
+                    .to_owned());
+            }
             _ => (Box::new(stream), amqp),
         };
         let access = handshake::accept(&mut socket, &self.service.keys).await?;

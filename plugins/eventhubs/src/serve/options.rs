@@ -160,8 +160,10 @@ impl ServeOptions {
         self.hubs()?;
         self.groups()?;
         self.keys()?;
-        if self.tls.is_set() && self.tls.tls_cert.is_none() {
-            return Err(Error::config("TLS needs the server's certificate: --tls-cert"));
+        if self.tls.is_set() && !self.tls.has_certificate() {
+            return Err(Error::config(
+                "TLS needs the server's certificate: --tls-cert, --tls-pkcs12 or --tls-self-signed",
+            ));
         }
         Ok(())
     }
@@ -183,8 +185,12 @@ impl ServeOptions {
             return Err(bad_url("names a hub: hubs to be served are given by --hub"));
         }
         match (scheme.to_ascii_lowercase().as_str(), self.is_tls()) {
-            ("amqps", false) => return Err(bad_url("asks for TLS, which needs --tls-cert and --tls-key")),
-            ("amqp", true) => return Err(bad_url("asks for no TLS: with --tls-cert it is amqps://")),
+            ("amqps", false) => {
+                return Err(bad_url(
+                    "asks for TLS, which needs --tls-cert and --tls-key, or --tls-self-signed",
+                ));
+            }
+            ("amqp", true) => return Err(bad_url("asks for no TLS: with a certificate it is amqps://")),
             _ => {}
         }
         if let Some(bind) = &self.bind {

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tracemq_plugin_api::net::{Users, listen, tls_acceptor};
+use tracemq_plugin_api::net::{ServerTls, Users, listen};
 use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::sdk::{MessageView, spawn};
 use tracemq_plugin_api::serde_json;
@@ -90,7 +90,11 @@ impl HubServer {
     pub async fn start(options: ServeOptions, context: Context) -> Result<HubServer> {
         options.check(context.url())?;
         let bind = options.address(context.url())?;
-        let tls = options.is_tls().then(|| tls_acceptor(&options.tls, &[])).transpose()?;
+        let secured = options
+            .is_tls()
+            .then(|| ServerTls::open(&options.tls, context.state_dir(), &bind))
+            .transpose()?;
+        let tls = secured.as_ref().map(|tls| tls.acceptor(&[])).transpose()?;
         let keys = options.keys()?;
         let users = Users::new(&keys)?;
         let given = options.clone();
@@ -103,6 +107,9 @@ impl HubServer {
         let addresses = addresses(local, &options)?;
 
         let events = context.events().clone();
+        if let Some(tls) = &secured {
+            tls.announce(&events);
+        }
         for text in &hubs.cut {
             events.emit(Event::new(EventKind::WARNING, text.clone()));
         }

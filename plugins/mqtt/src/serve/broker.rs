@@ -21,8 +21,8 @@ use tokio::net::TcpListener;
 use tokio::runtime::{self, Handle, Runtime};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
-use tracemq_plugin_api::net::{TlsAcceptor, Users, listen, tls_acceptor};
-use tracemq_plugin_api::sdk::Feed;
+use tracemq_plugin_api::net::{ServerTls, TlsAcceptor, Users, listen};
+use tracemq_plugin_api::sdk::{Events, Feed};
 
 use super::budget::Budget;
 use super::error::BrokerError;
@@ -60,6 +60,7 @@ pub struct Broker {
     core: Core,
     budget: Arc<Budget>,
     retained: Arc<Retained>,
+    tls: Option<ServerTls>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -81,12 +82,14 @@ impl std::fmt::Debug for Core {
 impl Broker {
     /// Starts a broker; clients can connect when this returns. Waits for a few milliseconds.
     pub fn start(options: BrokerOptions) -> Result<Self, BrokerError> {
-        let tls = if options.tls.is_set() { Some(tls_acceptor(&options.tls, ALPN)?) } else { None };
-        let default = if tls.is_some() { DEFAULT_BIND_TLS } else { DEFAULT_BIND };
-        let mut listeners = vec![(
-            listen(options.bind.as_deref().unwrap_or(default))?,
-            if tls.is_some() { Transport::Mqtts } else { Transport::Mqtt },
-        )];
+        let secure = options.tls.is_set();
+        let default = if secure { DEFAULT_BIND_TLS } else { DEFAULT_BIND };
+        let bind = options.bind.as_deref().unwrap_or(default);
+        let open = || ServerTls::open(&options.tls, options.state_dir.as_deref(), bind);
+        let tls = secure.then(open).transpose()?;
+        let acceptor = tls.as_ref().map(|tls| tls.acceptor(ALPN)).transpose()?;
+        let mut listeners =
+            vec![(listen(bind)?, if tls.is_some() { Transport::Mqtts } else { Transport::Mqtt })];
         if let Some(address) = &options.ws_bind {
             listeners.push((listen(address)?, if tls.is_some() { Transport::Wss } else { Transport::Ws }));
         }
@@ -116,7 +119,7 @@ impl Broker {
         let setup = Setup {
             house,
             listeners,
-            tls,
+            tls: acceptor,
             limits: options.limits,
             keep_alive: KeepAliveCap(options.max_keep_alive),
         };
@@ -133,6 +136,7 @@ impl Broker {
             core,
             budget,
             retained,
+            tls,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -141,6 +145,13 @@ impl Broker {
     /// The addresses clients connect to, as URLs with the real port: `mqtt://127.0.0.1:1883`.
     pub fn addresses(&self) -> &[String] {
         &self.addresses
+    }
+
+    /// Tells how clients come to trust a certificate that was made. To be called once.
+    pub fn announce(&self, events: &Events) {
+        if let Some(tls) = &self.tls {
+            tls.announce(events);
+        }
     }
 
     /// What clients do. Bounded: a reader that lags loses the oldest events, and is told how many.

@@ -129,6 +129,7 @@ impl ServeOptions {
             ws_bind: self.ws_bind.clone(),
             users,
             tls: self.tls.clone(),
+            state_dir: None,
             max_keep_alive,
             deny_subscribe: read::<DenyRule>("--deny-subscribe", &self.deny_subscribe)?,
             deny_publish: read::<DenyRule>("--deny-publish", &self.deny_publish)?,

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
-use tracemq_plugin_api::net::{TlsAcceptor, accept};
+use tracemq_plugin_api::net::{TlsAcceptor, accept, explain_client};
 
 use super::connect;
 use super::event::BrokerEvent;
@@ -110,7 +110,7 @@ impl Front {
             Ok(result) => result,
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the handshake took too long")),
         };
-        result.inspect_err(|error| self.refuse(peer, format!("TLS: {error}")))
+        result.inspect_err(|error| self.refuse(peer, explain_client(error)))
     }
 
     async fn serve_websocket<S>(

@@ -1,6 +1,7 @@
 //! What a broker is started with.
 
 use std::num::NonZeroU16;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub struct BrokerOptions {
     pub users: Vec<User>,
     /// When set, both listeners speak TLS.
     pub tls: ServerTlsOptions,
+    /// Where the CA of a certificate that is to be made is kept.
+    pub state_dir: Option<PathBuf>,
     /// Longest keep alive in seconds a 5.0 client gets (told in CONNACK). 3.1 and 3.1.1 cannot be told.
     pub max_keep_alive: Option<NonZeroU16>,
     /// Filters whose SUBSCRIBE is refused.

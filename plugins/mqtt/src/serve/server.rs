@@ -48,10 +48,12 @@ impl MqttServer {
     /// # Errors
     /// A bad option or file (config), an address that cannot be listened on (connect).
     pub async fn start(options: ServeOptions, context: Context) -> Result<Self> {
-        let options = options.broker()?;
+        let mut options = options.broker()?;
+        options.state_dir = context.state_dir().map(Into::into);
         let broker = spawn_blocking(move || Broker::start(options))
             .await
             .map_err(|error| Error::new(ErrorKind::PANIC, error.to_string()))??;
+        broker.announce(context.events());
         spawn(tell(broker.events(), context.events().clone()));
         Ok(Self {
             addresses: broker.addresses().to_vec(),

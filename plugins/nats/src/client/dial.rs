@@ -112,8 +112,11 @@ impl Steps<'_> {
         };
         match transport {
             Transport::Tcp | Transport::Tls if self.dial.settings.tls_first => {
-                let tcp = dialer.tcp(host, *port).await?;
+                let tcp = dialer.tcp_for_tls(host, *port).await?;
                 dialer.start_tls(tcp, tls_name.as_deref().unwrap_or(host), *port, &[]).await.map(Stream::from)
+            }
+            Transport::Tcp | Transport::Tls if self.dial.settings.tls_for(self.server) => {
+                dialer.tcp_for_tls(host, *port).await.map(Stream::from)
             }
             Transport::Tcp | Transport::Tls => dialer.tcp(host, *port).await.map(Stream::from),
             Transport::Ws => dialer.ws(&request(false)).await,

@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
+use tracemq_plugin_api::net::explain_client;
 use tracemq_plugin_api::sdk::{Event, EventKind};
 use tracemq_plugin_api::serde_json;
 
@@ -85,7 +86,7 @@ async fn greet(shared: &Arc<Shared>, client: &Arc<Client>, mut stream: TcpStream
             run(shared, client, reader, writer, deadline).await
         }
         Ok(Err(error)) => {
-            shared.refused(client, "connection", None, &format!("TLS: {error}"));
+            shared.refused(client, "connection", None, &explain_client(&error));
             Err(error)
         }
         Err(late) => {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
-use tracemq_plugin_api::net::{accept, listen, tls_acceptor};
+use tracemq_plugin_api::net::{ServerTls, accept, listen};
 use tracemq_plugin_api::prelude::{Error, ErrorKind, Result};
 use tracemq_plugin_api::sdk::{Events, MessageView};
 
@@ -50,16 +51,22 @@ impl Core {
     ///
     /// # Errors
     /// A bad option or file (config), an address that cannot be listened on (connect).
-    pub fn start(options: &ServeOptions, events: Events) -> Result<Core> {
+    pub fn start(options: &ServeOptions, events: Events, state_dir: Option<&Path>) -> Result<Core> {
         let limits = options.limits()?;
         let auth = Auth::new(&options.users()?, options.token.as_deref())?;
+        let bind = options.bind.as_deref().unwrap_or(DEFAULT_BIND);
+        let secured =
+            options.tls.is_set().then(|| ServerTls::open(&options.tls, state_dir, bind)).transpose()?;
         // TLS agrees to no protocol name: agreeing to some would shut out clients that offer only others.
-        let tls = if options.tls.is_set() { Some(tls_acceptor(&options.tls, &[])?) } else { None };
+        let tls = secured.as_ref().map(|tls| tls.acceptor(&[])).transpose()?;
         let system =
             |error: io::Error| Error::new(ErrorKind::CONNECT, format!("cannot start the server: {error}"));
-        let listener = listen(options.bind.as_deref().unwrap_or(DEFAULT_BIND))?;
+        let listener = listen(bind)?;
         let address = listener.local_addr().map_err(system)?;
-        let verify = options.tls.tls_ca.is_some();
+        if let Some(tls) = &secured {
+            tls.announce(&events);
+        }
+        let verify = options.tls.demands_certificate();
         let shared = Arc::new(Shared::new(address, limits, auth, tls, verify, events));
         let (stop, stopped) = oneshot::channel();
         let (ready, started) = mpsc::sync_channel(1);

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::sync::Notify;
+use tracemq_plugin_api::net::{ClientAuth, ServerTls};
 use tracemq_plugin_api::prelude::{Error, ErrorKind, Result};
 use tracemq_plugin_api::sdk::{Event, EventKind, Events};
 
@@ -46,8 +47,18 @@ pub fn check(options: &ServeOptions) -> Result<()> {
     if options.tls.tls_key_password.is_some() {
         return refuse("--tls-key-password: nats-server reads no encrypted keys; give it a plain one");
     }
-    if options.tls.is_set() && (options.tls.tls_cert.is_none() || options.tls.tls_key.is_none()) {
-        return refuse("TLS needs both --tls-cert and --tls-key");
+    let tls = &options.tls;
+    let unknown = [
+        ("--tls-pkcs12", tls.tls_pkcs12.is_some()),
+        ("--tls-client-auth optional", tls.tls_client_auth == Some(ClientAuth::Optional)),
+        ("--tls-alpn", !tls.tls_alpn.is_empty()),
+        ("--tls-min-version", tls.tls_min_version.is_some()),
+    ];
+    if let Some((option, _)) = unknown.iter().find(|(_, set)| *set) {
+        return refuse(&format!("{option}: {PROGRAM} has nothing like it"));
+    }
+    if tls.is_set() && !tls.is_self_signed() && (tls.tls_cert.is_none() || tls.tls_key.is_none()) {
+        return refuse("TLS needs both --tls-cert and --tls-key, or --tls-self-signed");
     }
     let users = options.users()?;
     let secrets =
@@ -158,7 +169,7 @@ impl JetStream {
     ///
     /// # Errors
     /// No nats-server on PATH or an option that it can't take (config), or it did not start (connect).
-    pub fn start(options: &ServeOptions, events: Events) -> Result<JetStream> {
+    pub fn start(options: &ServeOptions, events: Events, state_dir: Option<&Path>) -> Result<JetStream> {
         check(options)?;
         let program = find(std::env::var_os("PATH").as_deref())?;
         let bind = options.bind.as_deref().unwrap_or(DEFAULT_BIND);
@@ -170,10 +181,21 @@ impl JetStream {
         let system =
             |error: io::Error| Error::new(ErrorKind::CONNECT, format!("cannot start {PROGRAM}: {error}"));
         let folder = tempfile::Builder::new().prefix("tracemq-jetstream-").tempdir().map_err(system)?;
+        let mut options = options.clone();
+        if options.tls.is_self_signed() {
+            let tls = ServerTls::open(&options.tls, state_dir, bind)?;
+            tls.announce(&events);
+            let (certificate, key) = tls.made_pem().unwrap_or_default();
+            let (cert_file, key_file) = (folder.path().join("server.pem"), folder.path().join("server.key"));
+            write_private(&cert_file, &certificate).map_err(system)?;
+            write_private(&key_file, &key).map_err(system)?;
+            options.tls.tls_cert = Some(cert_file);
+            options.tls.tls_key = Some(key_file);
+        }
+        let scheme = if options.tls.is_set() { "tls" } else { "nats" };
         let care = Arc::new(Care { state: Mutex::default(), gone: Notify::new() });
         let (ready, started) = mpsc::sync_channel(1);
-        let keeper =
-            Keeper { program, folder, options: options.clone(), address, care: Arc::clone(&care), events };
+        let keeper = Keeper { program, folder, options, address, care: Arc::clone(&care), events };
         let thread = thread::Builder::new()
             .name("nats-keeper".to_owned())
             .spawn(move || keeper.run(&ready))
@@ -186,7 +208,6 @@ impl JetStream {
                 return Err(Error::new(ErrorKind::TIMEOUT, text));
             }
         };
-        let scheme = if options.tls.is_set() { "tls" } else { "nats" };
         server.url = format!("{scheme}://{address}");
         Ok(server)
     }

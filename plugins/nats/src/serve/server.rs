@@ -46,11 +46,12 @@ impl NatsServer {
         options.check()?;
         let events = context.events().clone();
         let (url, running) = spawn_blocking(move || -> Result<(String, Running)> {
+            let state_dir = context.state_dir();
             if options.jetstream {
-                let server = JetStream::start(&options, events)?;
+                let server = JetStream::start(&options, events, state_dir)?;
                 Ok((server.url(), Running::JetStream(server)))
             } else {
-                let server = Core::start(&options, events)?;
+                let server = Core::start(&options, events, state_dir)?;
                 Ok((server.url(), Running::Core(Arc::new(server))))
             }
         })

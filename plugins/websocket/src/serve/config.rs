@@ -192,9 +192,9 @@ impl ServeOptions {
             None if self.tls.is_set() => Transport::Wss,
             None => Transport::Ws,
         };
-        if !transport.is_tls() && self.tls.is_set() {
+        if let Some(option) = self.tls.first_set().filter(|_| !transport.is_tls()) {
             let other = if transport.is_raw() { "tls+tcp" } else { "wss" };
-            return Err(Error::config(format!("--tls-cert and --tls-key are for {other}://")));
+            return Err(Error::config(format!("{option} is for {other}://")));
         }
         let default = if transport.is_tls() { "127.0.0.1:8443" } else { "127.0.0.1:8080" };
         let bind = match (&self.bind, &endpoint) {

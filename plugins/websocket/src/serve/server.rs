@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tracemq_plugin_api::net::{TlsAcceptor, accept, listen, tls_acceptor};
+use tracemq_plugin_api::net::{ServerTls, TlsAcceptor, accept, explain_client, listen};
 use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::sdk::spawn;
 use tracemq_plugin_api::serde_json;
@@ -73,13 +73,18 @@ impl SocketServer {
             (Mode::Reply, Some(file)) => Some(Reply::read(file)?),
             _ => None,
         };
-        let tls = transport.is_tls().then(|| tls_acceptor(&options.tls, &[])).transpose()?;
+        let open = || ServerTls::open(&options.tls, context.state_dir(), &bind);
+        let secured = transport.is_tls().then(open).transpose()?;
+        let tls = secured.as_ref().map(|tls| tls.acceptor(&[])).transpose()?;
         let cannot = |error| Error::new(ErrorKind::CONNECT, format!("cannot listen on {bind}: {error}"));
         let listener = listen(&bind)?;
         let listener = TcpListener::from_std(listener).map_err(cannot)?;
         let local = listener.local_addr().map_err(cannot)?;
         let address = format!("{}://{local}{}", transport.scheme(), path.as_deref().unwrap_or_default());
 
+        if let Some(tls) = &secured {
+            tls.announce(context.events());
+        }
         let clients = Arc::new(Clients::default());
         let (sender, messages) = queue(BATCHES);
         let (stop, stopping) = watch::channel(false);
@@ -229,7 +234,7 @@ impl Front {
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         let socket: BoxSocket = match &self.tls {
             None => Box::new(stream),
-            Some(tls) => Box::new(tls.accept(stream).await.map_err(|error| format!("TLS: {error}"))?),
+            Some(tls) => Box::new(tls.accept(stream).await.map_err(|error| explain_client(&error))?),
         };
         if self.transport.is_raw() {
             let link = RawLink::new(socket, self.framing, self.rules.max_message);
