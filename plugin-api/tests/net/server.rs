@@ -31,7 +31,9 @@ async fn telling(options: &ServerTlsOptions, alpn: &[&[u8]]) -> (u16, UnboundedR
 
 async fn connect(options: &TlsOptions, port: u16) -> Result<(), NetError> {
     let stream = soon(dialer(options, None).tls("localhost", port, &[b"own"])).await?;
-    soon(round_trip(stream)).await.map_err(|e| explain_io(&e).unwrap_or_else(|| panic!("not a TLS error: {e}")))
+    soon(round_trip(stream))
+        .await
+        .map_err(|e| explain_io(&e).unwrap_or_else(|| panic!("not a TLS error: {e}")))
 }
 
 #[track_caller]
@@ -123,7 +125,8 @@ async fn who_signed_and_what_for_is_told_to_the_client() {
     let (port, _) = telling(&showing(&lower), &[]).await;
     fails(connect(&Pki::named("Other CA").trusting(), port).await, &["but by \"Company CA\""]);
 
-    let client = pki.issue("localhost", |p| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
+    let client =
+        pki.issue("localhost", |p| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]);
     let (port, _) = telling(&showing(&client), &[]).await;
     fails(connect(&pki.trusting(), port).await, &["not meant for servers"]);
 }

@@ -9,7 +9,7 @@ use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
 use openssl::ssl::{
     AlpnError, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode,
-    SslVerifyMode, SslVersion, select_next_proto,
+    SslVerifyMode, SslVersion,
 };
 use openssl::x509::X509;
 use ring::hmac;
@@ -178,9 +178,9 @@ impl ServerSettings {
             if let Some(material) = &material {
                 show(&mut builder, material.identity())?;
                 if let Some(protocols) = material.alpn().filter(|protocols| !protocols.is_empty()) {
-                    let ours = as_sent(protocols);
+                    let ours = protocols.to_vec();
                     builder.set_alpn_select_callback(move |_, theirs| {
-                        select_next_proto(&ours, theirs).ok_or(AlpnError::ALERT_FATAL)
+                        agreed(&ours, theirs).ok_or(AlpnError::ALERT_FATAL)
                     });
                 }
                 log_keys(&mut builder, material.key_log());
@@ -277,6 +277,19 @@ fn as_sent(protocols: &[Vec<u8>]) -> Vec<u8> {
     protocols.iter().flat_map(|name| std::iter::once(name.len() as u8).chain(name.iter().copied())).collect()
 }
 
+/// The first of our protocols that a client offers, as it stands in its list.
+fn agreed<'c>(ours: &[Vec<u8>], theirs: &'c [u8]) -> Option<&'c [u8]> {
+    let offers = |mut list: &'c [u8]| {
+        std::iter::from_fn(move || {
+            let (length, rest) = list.split_first()?;
+            let (name, rest) = rest.split_at_checked(usize::from(*length))?;
+            list = rest;
+            Some(name)
+        })
+    };
+    ours.iter().find_map(|name| offers(theirs).find(|offer| offer == name))
+}
+
 fn log_keys(builder: &mut SslContextBuilder, key_log: Option<Arc<KeyLog>>) {
     if let Some(key_log) = key_log {
         builder.set_keylog_callback(move |_, line| key_log.line(line));
@@ -337,6 +350,14 @@ mod tests {
         assert!(!cookies.is_good(one, &cookie.as_ref()[1..]) && !cookies.is_good(one, b""));
         assert!(cookies.is_good(one, cookies.cookie(one, 1).as_ref()));
         assert!(!Cookies::new().unwrap().is_good(one, cookie.as_ref()));
+    }
+
+    #[test]
+    fn the_first_of_ours_is_agreed_on() {
+        let ours = [b"a".to_vec(), b"bc".to_vec()];
+        assert_eq!(agreed(&ours, &as_sent(&[b"bc".to_vec(), b"a".to_vec()])), Some(&b"a"[..]));
+        assert_eq!(agreed(&ours, b"\x02bc"), Some(&b"bc"[..]));
+        assert_eq!(agreed(&ours, b"\x01b\x05bc"), None);
     }
 
     #[test]
