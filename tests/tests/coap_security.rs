@@ -194,7 +194,7 @@ fn both_libcoaps_talk_to_our_server_with_certificates() {
             "{library}: a stranger"
         );
     }
-    closed.wait_stderr("the client's certificate is not accepted");
+    closed.wait_stderr("the client's certificate is signed by");
     let request = json(&closed.wait_stdout("\"/temp\""));
     assert_eq!(request["meta"]["identity"], "test-client", "{request}");
 }

@@ -3,7 +3,7 @@
 //! The proxies of the environment don't lead to this machine. `127.1` is another way of writing 127.0.0.1, which the system's
 //! resolver knows and nobody takes for this machine's name.
 
-use tracemq_tests::{Certificates, Cmd, Proxy, ProxyKind, Tracemq, free_port};
+use tracemq_tests::{Certificates, Cmd, FaultyServer, Proxy, ProxyKind, Tracemq, free_port};
 
 use crate::peers::{Peer, ROWS, Row};
 use crate::text;
@@ -76,14 +76,16 @@ fn a_proxy_that_refuses_is_told_with_the_reason() {
 
 #[test]
 fn what_is_no_proxy_is_told_as_such() {
-    let [socks, http] = ProxyKind::ALL.map(Proxy::open);
+    let socks = Proxy::open(ProxyKind::Microsocks);
+    let mail = FaultyServer::answering(b"500 I deliver mail\r\n");
     each(|case| {
         let closed = format!("socks5://127.0.0.1:{}", free_port());
-        case.through(&closed)
-            .finish()
-            .expect_failure(3, &["the proxy cannot be reached", "refused", "--proxy"]);
-        let swapped = format!("socks5://127.0.0.1:{}", http.port());
-        case.through(&swapped).finish().expect_failure(3, &["does not speak SOCKS5", "--proxy"]);
+        let gone = case.through(&closed).finish();
+        gone.expect_failure(3, &["the proxy cannot be reached", "refused", "--proxy"]);
+        for (scheme, name) in [("socks5", "SOCKS5"), ("http", "HTTP")] {
+            let other = case.through(&format!("{scheme}://127.0.0.1:{}", mail.port())).finish();
+            other.expect_failure(3, &["the proxy", &format!("does not speak {name}"), "--proxy"]);
+        }
         let swapped = format!("http://127.0.0.1:{}", socks.port());
         case.through(&swapped).finish().expect_failure(3, &["the proxy", "scheme and the port of --proxy"]);
         case.through("ftp://127.0.0.1:1").finish().expect_failure(2, &["--proxy", "ftp"]);

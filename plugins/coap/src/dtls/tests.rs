@@ -234,7 +234,7 @@ fn a_client_shows_its_certificate_where_it_must() {
     let error = failed(&mut client);
     assert!(error.to_string().contains("client certificate"), "{error}");
     let why = refused(&mut server);
-    assert!(why.contains("the client's certificate is not accepted"), "{why}");
+    assert!(why.contains("the client's certificate is signed by \"other\""), "{why}");
 }
 
 #[test]
