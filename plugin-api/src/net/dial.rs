@@ -161,7 +161,8 @@ impl Dialer {
             if request.tls {
                 let tls = self.secure(tcp, peer, &[], &progress).await?;
                 progress.at(Step::WebSocket);
-                Ok(Transport::Tls(Box::new(handshake(tls, http, request).await?)))
+                let opened = handshake(tls, http, request).await.map_err(|error| self.tls.remark(error))?;
+                Ok(Transport::Tls(Box::new(opened)))
             } else {
                 progress.at(Step::WebSocket);
                 Ok(Transport::Tcp(handshake(tcp, http, request).await?))

@@ -195,8 +195,9 @@ impl Proxy {
         })?;
         match status(&head) {
             Some((200..=299, _)) => Ok(stream),
-            Some((407, _)) if self.user.is_none() => Err(self.wants_user()),
-            Some((407, _)) => Err(self.refused_user()),
+            // tinyproxy says 401 to a wrong password.
+            Some((401 | 407, _)) if self.user.is_none() => Err(self.wants_user()),
+            Some((401 | 407, _)) => Err(self.refused_user()),
             Some((code, why)) => Err(self
                 .error(format!("the proxy {self} could not connect to {target}: {code} {why}"))
                 .hint("check host and port of the target, and whether the proxy may connect to it")),

@@ -4,14 +4,15 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::sign::SingleCertAndKey;
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, RootCertStore, SignatureScheme, SupportedProtocolVersion};
 
 use super::error::{NetError, NetErrorKind};
 use super::keylog::{self, KeyLog};
@@ -32,6 +33,8 @@ pub(super) struct ClientTls {
     alpn: Option<Vec<Vec<u8>>>,
     /// The file of `SSLKEYLOGFILE`.
     key_log: Option<PathBuf>,
+    /// Whether a server has asked for a certificate that there is none of.
+    asked: Arc<Unanswered>,
     /// Made on first use, and kept: it holds the sessions to resume.
     config: OnceLock<Arc<ClientConfig>>,
 }
@@ -82,6 +85,7 @@ impl ClientTls {
             versions: options.tls_min_version.unwrap_or_default(),
             alpn: protocols(&options.tls_alpn)?,
             key_log: keylog::wanted(),
+            asked: Arc::default(),
             config: OnceLock::new(),
         })
     }
@@ -154,12 +158,27 @@ impl ClientTls {
         let mut config = match &self.identity {
             Some(identity) => builder
                 .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified.clone()))),
-            None => builder.with_no_client_auth(),
+            None => builder.with_client_cert_resolver(self.asked.clone()),
         };
         if let Some(key_log) = self.open_key_log() {
             config.key_log = key_log;
         }
         Ok(config)
+    }
+
+    /// A server that breaks off without a word, having asked for a certificate in vain, may have done it for that: not every
+    /// TLS library gets its alert out.
+    pub(super) fn remark(&self, error: NetError) -> NetError {
+        use std::error::Error as _;
+        let broke_off = error.kind == NetErrorKind::Handshake
+            && error.source().is_some_and(|source| source.is::<std::io::Error>());
+        match broke_off && self.asked.0.load(Ordering::Relaxed) {
+            true => error.hint(
+                "the server asked for a client certificate, and there is none: give one with --tls-cert and --tls-key, or with \
+                 --tls-pkcs12",
+            ),
+            false => error,
+        }
     }
 
     pub(super) fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, NetError> {
@@ -174,6 +193,21 @@ impl ClientTls {
             .build()
             .map_err(unusable)?;
         Ok(Arc::new(Pinned { by_ca, trusted }))
+    }
+}
+
+/// Shows no certificate, and remembers that one was asked for.
+#[derive(Debug, Default)]
+struct Unanswered(AtomicBool);
+
+impl ResolvesClientCert for Unanswered {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.store(true, Ordering::Relaxed);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
     }
 }
 

@@ -129,10 +129,8 @@ fn versions_and_application_protocols_are_as_asked_for() {
             .start();
         old.wait_stdout("ACCEPT");
         let port = port.parse().expect("a port");
-        let run = |flags: &[&str]| {
-            let command = row.command_to(&tracemq, "localhost", port).args(ca).args(row.first);
-            command.args(["--connect-timeout", "5s"]).args(flags)
-        };
+        let run =
+            |flags: &[&str]| row.command_to(&tracemq, "localhost", port).args(ca).args(row.first).args(flags);
         run(&["--tls-min-version", "1.3"])
             .finish()
             .expect_failure(3, &["no version of TLS in common", "--tls-min-version 1.2"]);

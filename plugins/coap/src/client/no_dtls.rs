@@ -36,6 +36,10 @@ impl Secure {
         match *self {}
     }
 
+    pub(crate) fn take_last_words(&mut self) -> Vec<Bytes> {
+        match *self {}
+    }
+
     pub(crate) fn next_timeout(&mut self) -> Option<Instant> {
         match *self {}
     }

@@ -29,6 +29,8 @@ pub(crate) struct Secure {
     state: State,
     /// Taken from the message layer, and sent when there is an association.
     waiting: Option<Transmit>,
+    /// The alert of an association that has failed.
+    last_words: Vec<Bytes>,
 }
 
 impl Secure {
@@ -45,6 +47,7 @@ impl Secure {
             patience: options.net.timeout.connect_timeout.duration(),
             state: State::Down,
             waiting: None,
+            last_words: Vec::new(),
         })
     }
 
@@ -113,6 +116,11 @@ impl Secure {
         self.happenings(endpoint, peer)
     }
 
+    /// What tells the server why it was left, once. It need not arrive.
+    pub(crate) fn take_last_words(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.last_words)
+    }
+
     pub(crate) fn next_timeout(&mut self) -> Option<Instant> {
         match &mut self.state {
             State::Down => None,
@@ -158,6 +166,9 @@ impl Secure {
                     return Err(Error::new(ErrorKind::CLOSED, text).temporary());
                 }
                 ClientEvent::Failed(error) => {
+                    if let Some(association) = self.association() {
+                        self.last_words = std::iter::from_fn(|| association.poll_transmit()).collect();
+                    }
                     self.down(endpoint, peer);
                     return Err(error);
                 }

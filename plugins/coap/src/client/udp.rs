@@ -222,7 +222,13 @@ impl Datagrams {
         let bytes = &self.buffer[..length];
         match &mut self.secure {
             None => self.endpoint.receive(Instant::now(), peer, bytes),
-            Some(secure) => secure.receive(&mut self.endpoint, peer, bytes)?,
+            Some(secure) => {
+                let taken = secure.receive(&mut self.endpoint, peer, bytes);
+                for bytes in secure.take_last_words() {
+                    let _ = self.socket.try_send(&bytes);
+                }
+                taken?;
+            }
         }
         Ok(())
     }
