@@ -169,9 +169,8 @@ impl ClientTls {
     /// A server that breaks off without a word, having asked for a certificate in vain, may have done it for that: not every
     /// TLS library gets its alert out.
     pub(super) fn remark(&self, error: NetError) -> NetError {
-        use std::error::Error as _;
         let broke_off = error.kind == NetErrorKind::Handshake
-            && error.source().is_some_and(|source| source.is::<std::io::Error>());
+            && std::error::Error::source(&error).is_some_and(|source| source.is::<std::io::Error>());
         match broke_off && self.asked.0.load(Ordering::Relaxed) {
             true => error.hint(
                 "the server asked for a client certificate, and there is none: give one with --tls-cert and --tls-key, or with \
