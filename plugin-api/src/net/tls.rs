@@ -11,7 +11,7 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, SignatureScheme, SupportedProtocolVersion};
 
 use super::error::{NetError, NetErrorKind};
@@ -33,8 +33,7 @@ pub(super) struct ClientTls {
     alpn: Option<Vec<Vec<u8>>>,
     /// The file of `SSLKEYLOGFILE`.
     key_log: Option<PathBuf>,
-    /// Whether a server has asked for a certificate that there is none of.
-    asked: Arc<Unanswered>,
+    shown: Arc<Shown>,
     /// Made on first use, and kept: it holds the sessions to resume.
     config: OnceLock<Arc<ClientConfig>>,
 }
@@ -76,6 +75,8 @@ impl ClientTls {
             })?),
             None => None,
         };
+        let certified = identity.as_ref().map(|identity| identity.certified.clone());
+        let shown = Shown { certified, asked: AtomicBool::new(false) };
         Ok(Self {
             provider,
             roots,
@@ -85,7 +86,7 @@ impl ClientTls {
             versions: options.tls_min_version.unwrap_or_default(),
             alpn: protocols(&options.tls_alpn)?,
             key_log: keylog::wanted(),
-            asked: Arc::default(),
+            shown: Arc::new(shown),
             config: OnceLock::new(),
         })
     }
@@ -150,34 +151,33 @@ impl ClientTls {
     }
 
     fn make(&self) -> Result<ClientConfig, NetError> {
-        let builder = ClientConfig::builder_with_provider(self.provider.clone())
+        let mut config = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(versions(self.versions))
             .map_err(unusable)?
             .dangerous()
-            .with_custom_certificate_verifier(self.verifier()?);
-        let mut config = match &self.identity {
-            Some(identity) => builder
-                .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified.clone()))),
-            None => builder.with_client_cert_resolver(self.asked.clone()),
-        };
+            .with_custom_certificate_verifier(self.verifier()?)
+            .with_client_cert_resolver(self.shown.clone());
         if let Some(key_log) = self.open_key_log() {
             config.key_log = key_log;
         }
         Ok(config)
     }
 
-    /// A server that breaks off without a word, having asked for a certificate in vain, may have done it for that: not every
-    /// TLS library gets its alert out.
+    /// A server that breaks off without a word, having asked for a certificate, may have done it for that: not every TLS
+    /// library gets its alert out.
     pub(super) fn remark(&self, error: NetError) -> NetError {
         let broke_off = error.kind == NetErrorKind::Handshake
             && std::error::Error::source(&error).is_some_and(|source| source.is::<std::io::Error>());
-        match broke_off && self.asked.0.load(Ordering::Relaxed) {
-            true => error.hint(
-                "the server asked for a client certificate, and there is none: give one with --tls-cert and --tls-key, or with \
-                 --tls-pkcs12",
-            ),
-            false => error,
+        if !broke_off || !self.shown.asked.load(Ordering::Relaxed) {
+            return error;
         }
+        error.hint(match self.identity {
+            Some(_) => "the server asked for a client certificate and may not have accepted ours: check --tls-cert or --tls-pkcs12",
+            None => {
+                "the server asked for a client certificate, and there is none: give one with --tls-cert and --tls-key, or with \
+                 --tls-pkcs12"
+            }
+        })
     }
 
     pub(super) fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, NetError> {
@@ -195,18 +195,21 @@ impl ClientTls {
     }
 }
 
-/// Shows no certificate, and remembers that one was asked for.
-#[derive(Debug, Default)]
-struct Unanswered(AtomicBool);
+/// What is shown to a server that asks for it, and whether one has asked.
+#[derive(Debug)]
+struct Shown {
+    certified: Option<Arc<CertifiedKey>>,
+    asked: AtomicBool,
+}
 
-impl ResolvesClientCert for Unanswered {
+impl ResolvesClientCert for Shown {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.0.store(true, Ordering::Relaxed);
-        None
+        self.asked.store(true, Ordering::Relaxed);
+        self.certified.clone()
     }
 
     fn has_certs(&self) -> bool {
-        false
+        self.certified.is_some()
     }
 }
 
