@@ -3,12 +3,14 @@
 //! The proxies of the environment don't lead to this machine. `127.1` is another way of writing 127.0.0.1, which the system's
 //! resolver knows and nobody takes for this machine's name.
 
-use tracemq_tests::{Certificates, Cmd, FaultyServer, Proxy, ProxyKind, Tracemq, free_port};
+use tracemq_tests::{Certificates, Cmd, FaultyServer, Proxy, ProxyKind, Tracemq};
 
 use crate::peers::{Peer, ROWS, Row};
 use crate::text;
 
 const ELSEWHERE: &str = "127.1";
+/// A port where nothing listens, and which no test is given.
+const NOBODY: u16 = 1;
 
 struct Case<'a> {
     row: &'a Row,
@@ -57,7 +59,6 @@ fn a_proxy_that_refuses_is_told_with_the_reason() {
     let locked = ProxyKind::ALL.map(Proxy::locked);
     let strict = Proxy::only_443();
     each(|case| {
-        let nobody = free_port();
         for (open, locked) in open.iter().zip(&locked) {
             let wrong = case.through(&locked.login_with("wrong-secret")).finish();
             let wrong =
@@ -66,8 +67,8 @@ fn a_proxy_that_refuses_is_told_with_the_reason() {
             let none = case.through(&locked.url()).finish();
             none.expect_failure(4, &["wants a user and a password", "--proxy"]);
 
-            let closed = case.command_to("localhost", nobody).args(["--proxy", &open.url()]).finish();
-            closed.expect_failure(3, &["the proxy", &format!("could not connect to localhost:{nobody}")]);
+            let closed = case.command_to("localhost", NOBODY).args(["--proxy", &open.url()]).finish();
+            closed.expect_failure(3, &["the proxy", &format!("could not connect to localhost:{NOBODY}")]);
         }
         let forbidden = case.through(&strict.url()).finish();
         forbidden.expect_failure(3, &["the proxy", "could not connect to localhost", "403"]);
@@ -79,7 +80,7 @@ fn what_is_no_proxy_is_told_as_such() {
     let socks = Proxy::open(ProxyKind::Microsocks);
     let mail = FaultyServer::answering(b"500 I deliver mail\r\n");
     each(|case| {
-        let closed = format!("socks5://127.0.0.1:{}", free_port());
+        let closed = format!("socks5://127.0.0.1:{NOBODY}");
         let gone = case.through(&closed).finish();
         gone.expect_failure(3, &["the proxy cannot be reached", "refused", "--proxy"]);
         for (scheme, name) in [("socks5", "SOCKS5"), ("http", "HTTP")] {
@@ -95,7 +96,7 @@ fn what_is_no_proxy_is_told_as_such() {
 #[test]
 fn the_environment_names_a_proxy() {
     let open = ProxyKind::ALL.map(Proxy::open);
-    let closed = format!("http://127.0.0.1:{}", free_port());
+    let closed = format!("http://127.0.0.1:{NOBODY}");
     each(|case| {
         let port = case.peer.port;
         let run = |host: &str, variables: &[(&str, &str)]| {
@@ -131,7 +132,7 @@ fn the_environment_names_a_proxy() {
 #[test]
 fn datagrams_go_through_no_proxy() {
     let (tracemq, certificates) = (Tracemq::new(), Certificates::new());
-    let closed = format!("socks5://127.0.0.1:{}", free_port());
+    let closed = format!("socks5://127.0.0.1:{NOBODY}");
     for row in ROWS.iter().filter(|row| row.datagrams) {
         let peer = row.start(&certificates, &certificates.server);
         let command = |host: &str| {
