@@ -11,6 +11,7 @@ use std::io::{IsTerminal, Write};
 
 struct Stderr {
     colour: bool,
+    level: LevelFilter,
 }
 
 /// Starts logging. To be called once, before any plugin is loaded.
@@ -24,15 +25,21 @@ pub fn start(global: &Global) {
     };
     // https://no-color.org: present and not empty.
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let logger = Stderr { colour: !plain && std::io::stderr().is_terminal() };
+    let logger = Stderr { colour: !plain && std::io::stderr().is_terminal(), level };
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(level);
     }
 }
 
+/// Has plugins tell all that they would at debug level, for who listens to them ([`crate::plugins::steps`]); what is shown
+/// stays the same. To be called after [`start`], and before any plugin is loaded.
+pub fn hear_debug() {
+    log::set_max_level(log::max_level().max(LevelFilter::Debug));
+}
+
 impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        metadata.level() <= self.level
     }
 
     fn log(&self, record: &Record<'_>) {

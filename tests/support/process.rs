@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 /// A command to be started.
 #[derive(Debug)]
 pub struct Cmd {
-    command: Command,
-    shown: String,
+    pub(crate) command: Command,
+    pub(crate) shown: String,
     stdin: Input,
     read_stdout: bool,
     limit: Duration,

@@ -1,7 +1,7 @@
 //! Saved connections: what is written, what is refused, and what wins.
 
 use std::os::unix::fs::PermissionsExt;
-use tracemq_tests::{Done, Tracemq, fixture};
+use tracemq_tests::{Certificates, Done, Listener, Mosquitto, Tracemq, fixture};
 
 const NOWHERE: &str = "loopback://127.0.0.1:1";
 
@@ -52,18 +52,33 @@ fn a_profile_is_added_listed_shown_used_and_removed() {
 fn a_secret_in_clear_is_refused_with_the_command_that_is_right() {
     let tracemq = with_loopback();
     let done = profile(&tracemq, &format!("add p {NOWHERE} --password hunter2"));
-    let done = done.expect_failure(2, &[&format!("tracemq profile add p {NOWHERE} --password env:NAME")]);
+    let done = done.expect_failure(
+        2,
+        &[
+            "`tracemq secret set p-password`",
+            &format!("`tracemq profile add p {NOWHERE} --password vault:p-password`"),
+            "env:NAME",
+        ],
+    );
     assert!(!done.stderr.contains("hunter2"), "{done:?}");
     let done = profile(&tracemq, "add p loopback://ann:hunter2@127.0.0.1:1");
-    let done =
-        done.expect_failure(2, &["tracemq profile add p loopback://ann@127.0.0.1:1 --password env:NAME"]);
+    let done = done.expect_failure(
+        2,
+        &[
+            "`tracemq secret set p-password`",
+            "`tracemq profile add p loopback://ann@127.0.0.1:1 --password vault:p-password`",
+        ],
+    );
     assert!(!done.stderr.contains("hunter2"), "{done:?}");
     assert!(!tracemq.home().join("profiles/p.toml").exists());
 
     std::fs::create_dir_all(tracemq.home().join("profiles")).expect("the home can be written to");
     tracemq.write("profiles/p.toml", format!("url = \"{NOWHERE}\"\n[connection]\npassword = \"hunter2\"\n"));
     let used = tracemq.cmd(["pub", "p", "t", "x"]).finish();
-    let used = used.expect_failure(2, &["password in the profile p", "env:NAME"]);
+    let used = used.expect_failure(
+        2,
+        &["password in the profile p", "`tracemq secret set p-password`", "password = \"vault:p-password\""],
+    );
     let shown = profile(&tracemq, "show p").expect(0);
     assert!(shown.text().contains("password = \"***\""), "{shown:?}");
     assert!(!shown.text().contains("hunter2") && !used.stderr.contains("hunter2"));
@@ -101,6 +116,49 @@ fn read_only_is_obeyed_whatever_the_plugin_thinks() {
         tracemq.cmd(line.split_whitespace()).finish().expect_failure(4, &["look", "read-only"]);
     }
     tracemq.cmd(["sub", "look", "t"]).finish().expect(3);
+}
+
+#[test]
+fn a_guarded_profile_keeps_what_protects_its_connection() {
+    let tracemq = with_loopback();
+    profile(&tracemq, &format!("add look {NOWHERE} --guard read-only")).expect(0);
+    profile(&tracemq, &format!("add free {NOWHERE}")).expect(0);
+    for line in ["sub look t --careless", "list look --careless"] {
+        let done = tracemq.cmd(line.split_whitespace()).finish();
+        done.expect_failure(4, &["look is guarded", "--careless", "profile set look --guard none"]);
+    }
+    tracemq.cmd(["sub", "look", "t", "--careless=false"]).finish().expect(3);
+    tracemq.cmd(["sub", "free", "t", "--careless"]).finish().expect(3);
+    let file = tracemq.home().join("profiles/look.toml");
+    let text = std::fs::read_to_string(&file).expect("the profile") + "\n[connection]\ncareless = true\n";
+    std::fs::write(&file, text).expect("a file of our own");
+    for line in ["sub look t", "profile test look"] {
+        tracemq.cmd(line.split_whitespace()).finish().expect_failure(4, &["look is guarded", "--careless"]);
+    }
+    // Nothing of the connection is used by a server.
+    tracemq.cmd(["serve", "look", "--bind", "127.0.0.1:0"]).start().wait_stdout("loopback://");
+}
+
+#[test]
+fn keys_of_a_guarded_profile_are_written_nowhere() {
+    let (tracemq, certificates) = (Tracemq::new(), Certificates::new());
+    let broker = Mosquitto::builder().certificates(&certificates).listener(Listener::Tls).start();
+    let url = format!("mqtts://localhost:{}", broker.port_of(Listener::Tls));
+    for (name, guard) in [("free", &[][..]), ("guarded", &["--guard", "read-only"])] {
+        let command = tracemq.cmd(["profile", "add", name, &url]).args(guard);
+        command.arg("--tls-ca").arg(&certificates.ca).finish().expect(0);
+    }
+    let keys = tracemq.home().join("keys");
+    for line in [&["profile", "test", "guarded"][..], &["sub", "guarded", "t", "-W", "1ms"]] {
+        let done = tracemq.cmd(line).env("SSLKEYLOGFILE", &keys).finish();
+        assert!(matches!(done.code(), 0 | 5), "{done:?}");
+        assert!(done.stderr.contains("SSLKEYLOGFILE is not obeyed"), "{done:?}");
+        assert!(!keys.exists(), "{done:?}");
+    }
+    // One that is not guarded is no exception when it is tested beside one that is.
+    let both =
+        tracemq.cmd(["profile", "test", "free", "guarded"]).env("SSLKEYLOGFILE", &keys).finish().expect(0);
+    assert!(!keys.exists(), "{both:?}");
 }
 
 #[test]

@@ -33,15 +33,18 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     super::print(String::from_utf8_lossy(&script))
 }
 
-/// The zsh script with the names of profiles where it would offer files for TARGET.
+/// How an argument that names a profile begins in the zsh script: TARGET of a verb, NAME of `profile`.
+const ZSH_NAMES: [&str; 4] = ["':target -- ", "':name -- The profile", "'*::name -- ", "'*::targets -- "];
+
+/// The zsh script with the names of profiles where it would offer files for them.
 fn with_profiles(script: &str) -> String {
     let mut out = String::with_capacity(script.len());
     for line in script.lines() {
         if line.starts_with("if [ \"$funcstack[1]\"") {
             out.push_str(ZSH_PROFILES);
         }
-        let target = line.starts_with("':target -- ");
-        out.push_str(&if target {
+        let named = ZSH_NAMES.iter().any(|beginning| line.starts_with(beginning));
+        out.push_str(&if named {
             line.replace(":_default'", ":_tracemq_profiles'")
         } else {
             line.to_owned()
@@ -64,14 +67,17 @@ fn targets(shell: Shell) -> &'static str {
     match shell {
         Shell::Fish => {
             "complete -c tracemq -n '__fish_seen_subcommand_from pub sub request serve list bench' \
-             -f -a '(tracemq profile list --names 2>/dev/null)'\n"
+             -f -a '(tracemq profile list --names 2>/dev/null)'\n\
+             complete -c tracemq -n '__fish_seen_subcommand_from profile; and __fish_seen_subcommand_from show edit set \
+             copy rename remove test' -f -a '(tracemq profile list --names 2>/dev/null)'\n"
         }
         Shell::Bash => {
             r#"
 _tracemq_targets() {
     _tracemq "$@"
     case " ${COMP_WORDS[*]:1:COMP_CWORD-1} " in
-        *" pub "*|*" sub "*|*" request "*|*" serve "*|*" list "*|*" bench "*)
+        *" profile list "*|*" profile add "*) ;;
+        *" pub "*|*" sub "*|*" request "*|*" serve "*|*" list "*|*" bench "*|*" profile "*" "*)
             if [[ ${COMP_WORDS[COMP_CWORD]} != -* ]]; then
                 COMPREPLY+=($(compgen -W "$(tracemq profile list --names 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}"))
             fi

@@ -1,8 +1,10 @@
 //! The command line: one file per command. Only here is anything printed.
 
 mod args;
+mod ask;
 mod bench;
 mod completions;
+mod guard;
 mod help;
 pub mod job;
 mod lines;

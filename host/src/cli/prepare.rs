@@ -1,19 +1,21 @@
 //! From the words of a command line to a [`Job`]: everything that can be refused is refused here, before anything is opened.
 
 use super::args::{self, Action, Flags};
+use super::guard;
 use super::help::{self, Offer};
 use super::job::{Global, Job};
 use super::target::{self, Target};
 use super::usage;
 use crate::failure::Failure;
 use crate::options::{Given, Schema, merge};
-use crate::plugins::{Catalog, Entry};
-use crate::profiles::{Guard, Profile, Table};
+use crate::plugins::{Catalog, Entry, Plugin};
+use crate::profiles::{Profile, Table};
 use crate::redact;
 use crate::session::{self, Call, Context};
 use crate::{folders, logging};
 use clap::{ArgMatches, Command};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use tracemq_plugin_api::sdk::{Verb, Wanted};
 
@@ -106,12 +108,7 @@ pub fn job(catalog: &mut Catalog, argv: &[OsString], name: &str, words: &[OsStri
     };
     let parsed = parse(catalog, argv, &[name], words, action)?;
     let Parsed { entry, target, action, offer, matches } = parsed;
-    if let Some(profile) = &target.profile
-        && profile.guard == Some(Guard::ReadOnly)
-        && action.writes()
-    {
-        return Err(target::guarded(profile));
-    }
+    let guarded = guard::begin(&target, action)?;
     let descriptor = entry.descriptor().ok_or_else(|| Failure::plugin("the plugin is not usable"))?;
     target.check(descriptor, action)?;
     let verb = verb_of(action);
@@ -125,13 +122,10 @@ pub fn job(catalog: &mut Catalog, argv: &[OsString], name: &str, words: &[OsStri
 
     let mut warnings = Vec::new();
     if target.in_clear {
-        warnings.push(
-            "the password in TARGET stands in clear on the command line, where ps shows it to everybody; vault:NAME, \
-             env:NAME or file:PATH in TARGET's place would not"
-                .to_owned(),
-        );
+        warnings.push(IN_CLEAR.to_owned());
     }
     let (connection, options, subscribe) = values(&target, action, &offer, &matches, &mut warnings)?;
+    guard::check(&target, &offer.connection, &connection)?;
     for warning in &warnings {
         log::warn!("{warning}");
     }
@@ -174,7 +168,9 @@ pub fn job(catalog: &mut Catalog, argv: &[OsString], name: &str, words: &[OsStri
         target: redact::text(&target.shown).into_owned(),
         reconnect: !matches.get_flag("no-reconnect"),
         state_dir: state_dir(&descriptor.id),
-        host: concat!("tracemq/", env!("CARGO_PKG_VERSION")).to_owned(),
+        host: HOST.to_owned(),
+        guarded,
+        probing: false,
     };
     Ok(Job {
         global: global(&matches),
@@ -190,6 +186,53 @@ pub fn job(catalog: &mut Catalog, argv: &[OsString], name: &str, words: &[OsStri
 }
 
 type Options = Map<String, Value>;
+
+/// How the host calls itself.
+const HOST: &str = concat!("tracemq/", env!("CARGO_PKG_VERSION"));
+
+/// A connection that is made for its own sake: to find out whether it can be.
+pub struct Contact {
+    pub plugin: Plugin,
+    /// As it may be shown.
+    pub target: String,
+    pub connection: Options,
+    pub context: Context,
+}
+
+/// Makes ready to connect to a target, with what its profile, its URL and the environment say.
+pub fn contact(catalog: &mut Catalog, text: &str) -> Result<Contact, Failure> {
+    let action = Action::List;
+    let target = Target::read(text, action, catalog)?;
+    let guarded = guard::begin(&target, action)?;
+    let entry = target.entry(catalog)?;
+    let descriptor = entry.descriptor().ok_or_else(|| Failure::plugin("the plugin is not usable"))?;
+    target.check(descriptor, action)?;
+    let offer = Offer::new(action, descriptor)
+        .map_err(|why| Failure::plugin(format!("{}: {why}", entry.path().display())))?;
+    let mut warnings: Vec<String> = target.in_clear.then(|| IN_CLEAR.to_owned()).into_iter().collect();
+    let empty = Table::new();
+    let table = target.profile.as_ref().map_or(&empty, |profile| &profile.connection);
+    let connection = merged(&target, &offer.connection, table, &BTreeMap::new(), &mut warnings)?;
+    guard::check(&target, &offer.connection, &connection)?;
+    for warning in &warnings {
+        log::warn!("{warning}");
+    }
+    let context = Context {
+        url: target.url.as_ref().map(|(url, _)| url.clone()),
+        target: redact::text(&target.shown).into_owned(),
+        reconnect: false,
+        // What a real connection keeps between two commands is none of this one's business.
+        state_dir: None,
+        host: HOST.to_owned(),
+        guarded,
+        probing: true,
+    };
+    Ok(Contact { plugin: entry.load()?, target: target.shown, connection, context })
+}
+
+/// What the user is told of a password that was typed.
+const IN_CLEAR: &str = "the password in TARGET stands in clear on the command line, where ps shows it to everybody; vault:NAME, \
+     env:NAME or file:PATH in TARGET's place would not";
 
 /// Connection options, those of the verb, and those of the subscription of `bench echo`.
 fn values(
@@ -211,20 +254,9 @@ fn values(
     }
     let empty = Profile::default();
     let profile = target.profile.as_ref().unwrap_or(&empty);
-    let mut of = |schema: &Schema, table: &Table| {
-        let flags = flags.iter().filter(|(name, _)| schema.get(name).is_some());
-        let given = Given {
-            flags: flags.map(|(name, texts)| (name.clone(), texts.clone())).collect(),
-            credentials: target
-                .url
-                .as_ref()
-                .map(|(_, address)| address.credentials.clone())
-                .unwrap_or_default(),
-            profile: target.profile.as_ref().map(|profile| (profile.name.as_str(), table)),
-        };
-        merge(schema, &given, warnings).map_err(Failure::usage)
-    };
-    let connection = of(&offer.connection, &profile.connection)?;
+    let mut of = |schema: &Schema, table: &Table| merged(target, schema, table, &flags, warnings);
+    // A server has no connection, whatever else the profile is for.
+    let connection = if action.serves() { Map::new() } else { of(&offer.connection, &profile.connection)? };
     let (options, subscribe) = match action {
         Action::Publish | Action::BenchPublish => (of(&offer.publish, &profile.publish)?, Map::new()),
         Action::BenchEcho => {
@@ -236,6 +268,24 @@ fn values(
         Action::List | Action::Profile => (Map::new(), Map::new()),
     };
     Ok((connection, options, subscribe))
+}
+
+/// The values for one schema. `table` is the profile's.
+fn merged(
+    target: &Target,
+    schema: &Schema,
+    table: &Table,
+    flags: &BTreeMap<String, Vec<String>>,
+    warnings: &mut Vec<String>,
+) -> Result<Options, Failure> {
+    let flags = flags.iter().filter(|(name, _)| schema.get(name).is_some());
+    let credentials = target.url.as_ref().map(|(_, address)| address.credentials.clone());
+    let given = Given {
+        flags: flags.map(|(name, texts)| (name.clone(), texts.clone())).collect(),
+        credentials: credentials.unwrap_or_default(),
+        profile: target.profile.as_ref().map(|profile| (profile.name.as_str(), table)),
+    };
+    merge(schema, &given, warnings).map_err(Failure::usage)
 }
 
 fn verb_of(action: Action) -> Verb {

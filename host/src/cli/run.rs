@@ -9,8 +9,10 @@ use super::signals;
 use crate::failure::{Exit, Failure};
 use crate::output::WriteError;
 use crate::output::events::{Show, Shown};
-use crate::session::{Connection, Server};
+use crate::plugins::Plugin;
+use crate::session::{Connection, Context, Server};
 use clap::Arg;
+use serde_json::{Map, Value};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -132,6 +134,29 @@ pub fn interrupted() -> Failure {
     Failure::new(Exit::Interrupted, "")
 }
 
+/// Connects within the limits.
+///
+/// # Errors
+/// Also when the limits are reached, since there is nothing yet to be ended well.
+pub async fn connect(
+    plugin: &Plugin,
+    options: &Map<String, Value>,
+    context: &Context,
+    limits: &Limits,
+) -> Result<Connection, Failure> {
+    let target = &context.target;
+    match limits.keep(Connection::open(plugin, options, context)).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(Failure::from_plugin(&error, "connect to", target, true)),
+        Err(Cut::Stop(Stop::Time)) => {
+            Err(Failure::new(Exit::TimedOut, format!("connect to {target}: time ran out"))
+                .hint("give it more with -W, or see with -vv how far it gets"))
+        }
+        Err(Cut::Stop(_)) => Err(interrupted()),
+        Err(Cut::Failed(failure)) => Err(failure),
+    }
+}
+
 /// A connection and the display of its events.
 pub struct Session {
     connection: Arc<Connection>,
@@ -139,22 +164,9 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects within the limits.
-    ///
-    /// # Errors
-    /// Also when the limits are reached, since there is nothing yet to be ended well.
+    /// As [`connect`].
     pub async fn open(job: &Job, limits: &Limits) -> Result<Session, Failure> {
-        let opening = Connection::open(&job.plugin, &job.connection, &job.context);
-        let connection = match limits.keep(opening).await {
-            Ok(Ok(connection)) => Arc::new(connection),
-            Ok(Err(error)) => return Err(Failure::from_plugin(&error, "connect to", &job.target, true)),
-            Err(Cut::Stop(Stop::Time)) => {
-                return Err(Failure::new(Exit::TimedOut, format!("connect to {}: time ran out", job.target))
-                    .hint("give it more with -W, or see with -vv how far it gets"));
-            }
-            Err(Cut::Stop(_)) => return Err(interrupted()),
-            Err(Cut::Failed(failure)) => return Err(failure),
-        };
+        let connection = Arc::new(connect(&job.plugin, &job.connection, &job.context, limits).await?);
         let source = Arc::clone(&connection);
         let events = Display::start(job, false, move || {
             let source = Arc::clone(&source);

@@ -3,7 +3,7 @@
 use super::args::{Action, Flags};
 use super::help::Offer;
 use super::url::{self, Address};
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::options::{Kind, Reference};
 use crate::plugins::{Catalog, Entry, Question};
 use crate::profiles::{self, Profile};
@@ -80,7 +80,8 @@ impl Target {
         Ok(Target { shown, url: Some((text.to_owned(), address)), profile: None, protocol: None, in_clear })
     }
 
-    fn of_profile(profile: Profile) -> Result<Target, Failure> {
+    /// The target that a profile stands for. What it refers to is resolved.
+    pub fn of_profile(profile: Profile) -> Result<Target, Failure> {
         let in_profile = |why: String| Failure::usage(format!("profile {}: {why}", profile.name));
         let url = match &profile.url {
             None => None,
@@ -100,10 +101,12 @@ impl Target {
                 let resolved = resolved.trim().to_owned();
                 let address = Address::parse(&resolved).map_err(in_profile)?;
                 if Reference::parse(text).is_none() && address.shown != *text {
-                    return Err(in_profile("a secret stands in clear in its url".into()).hint(
-                        "take it out, keep it with `tracemq secret set NAME`, and write password = \"vault:NAME\" under \
-                         [connection], or make the whole url a reference (env:NAME and file:PATH do as well)",
-                    ));
+                    let name = &profile.name;
+                    return Err(in_profile("a secret stands in clear in its url".into()).hint(format!(
+                        "`tracemq secret set {name}-password` keeps it in the vault: take it out of the url, and write \
+                         password = \"vault:{name}-password\" under [connection]; or make the whole url a reference, such as \
+                         vault:{name}-url"
+                    )));
                 }
                 Some((resolved, address))
             }
@@ -252,10 +255,4 @@ pub fn ask(question: &Question<'_>) -> bool {
     let mut answer = String::new();
     stdin.lock().read_line(&mut answer).is_ok()
         && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
-}
-
-/// What a read-only profile says to a command that would write.
-pub fn guarded(profile: &Profile) -> Failure {
-    Failure::new(Exit::Refused, format!("profile {} is read-only: it must not be published to", profile.name))
-        .hint("take the line guard = \"read-only\" out of the profile if this is meant")
 }

@@ -35,7 +35,11 @@ enum Origin<'a> {
     Flag,
     Url,
     Env(&'a str),
-    Profile(&'a str),
+    /// `key` is the option's name, or the one it had before.
+    Profile {
+        name: &'a str,
+        key: &'a str,
+    },
 }
 
 enum Found {
@@ -50,7 +54,7 @@ impl Origin<'_> {
             Origin::Flag => format!("--{}", spec.flag()),
             Origin::Url => format!("the URL's {}", if spec.name == "username" { "user" } else { "password" }),
             Origin::Env(variable) => format!("{variable} in the environment (--{})", spec.flag()),
-            Origin::Profile(name) => format!("{} in the profile {name}", spec.name),
+            Origin::Profile { name, key } => format!("{key} in the profile {name}"),
         }
     }
 }
@@ -64,6 +68,14 @@ pub fn merge(
 ) -> Result<Map<String, Value>, String> {
     if let Some((name, table)) = given.profile {
         known(schema, name, table)?;
+        for (old, new) in old_names(schema, table) {
+            warnings.push(match table.contains_key(new) {
+                true => format!("{old} in the profile {name} is not used: {new}, as it is called now, stands there too"),
+                false => format!(
+                    "{old} in the profile {name} is called {new} now; `tracemq profile set {name}` writes the new name"
+                ),
+            });
+        }
     }
     let mut merged = Map::new();
     for spec in &schema.specs {
@@ -84,11 +96,21 @@ pub fn merge(
     Ok(merged)
 }
 
-/// Refuses what no option of the schema is called.
-fn known(schema: &Schema, profile: &str, table: &Map<String, Value>) -> Result<(), String> {
+/// The keys of a table that are names of earlier versions, each with today's.
+pub fn old_names<'a>(schema: &'a Schema, table: &'a Map<String, Value>) -> Vec<(&'a str, &'a str)> {
+    let renamed = table.keys().filter_map(|key| Some((key.as_str(), schema.renamed(key)?.name.as_str())));
+    renamed.collect()
+}
+
+/// Refuses what no option of the schema is called, or was called. `profile` is for the error.
+pub fn known(schema: &Schema, profile: &str, table: &Map<String, Value>) -> Result<(), String> {
     let names = || schema.specs.iter().map(|spec| spec.name.as_str());
-    match table.keys().find(|key| schema.get(key).is_none()) {
+    match table.keys().find(|key| schema.get(key).or_else(|| schema.renamed(key)).is_none()) {
         None => Ok(()),
+        Some(key) if schema.gone(key).is_some() => {
+            let hint = schema.gone(key).unwrap_or_default();
+            Err(format!("{key} in the profile {profile} is no option of this protocol any more: {hint}"))
+        }
         Some(key) => {
             let hint = match nearest(key, names()) {
                 Some(name) => format!("did you mean {name}?"),
@@ -128,9 +150,9 @@ fn find<'a>(spec: &'a Spec, given: &Given<'a>) -> Result<Option<(Origin<'a>, Fou
         }
     }
     if let Some((name, table)) = given.profile
-        && let Some(value) = table.get(&spec.name)
+        && let Some((key, value)) = spec.names().find_map(|key| Some((key, table.get(key)?)))
     {
-        return Ok(Some((Origin::Profile(name), Found::Value(value.clone()))));
+        return Ok(Some((Origin::Profile { name, key }, Found::Value(value.clone()))));
     }
     Ok(of_url.map(|text| (Origin::Url, Found::Texts(vec![text]))))
 }
@@ -151,13 +173,8 @@ fn take(spec: &Spec, origin: &Origin<'_>, found: Found, warnings: &mut Vec<Strin
         Found::Value(value) if !spec.secret => spec.check(&value)?,
         Found::Value(value) => {
             let value = resolved_value(spec, &value, &mut literal)?;
-            if literal {
-                let flag = spec.flag();
-                return Err(format!(
-                    "a secret must not stand in a profile in clear: write {} = \"env:NAME\" or \"file:PATH\" there, or give \
-                     --{flag} with each command",
-                    spec.name
-                ));
+            if let (true, Origin::Profile { name, .. }) = (literal, origin) {
+                return Err(spec.in_clear(name));
             }
             spec.check(&value)?
         }
@@ -216,6 +233,50 @@ fn resolved_value(spec: &Spec, value: &Value, literal: &mut bool) -> Result<Valu
 }
 
 impl Spec {
+    /// What the option is called in files, first today's name.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.name).chain(&self.renamed_from).map(String::as_str)
+    }
+
+    /// Checks a value as it stands in a profile, without resolving what it refers to. The error is the part after the
+    /// option's name.
+    pub fn check_saved(&self, profile: &str, value: &Value) -> Result<(), String> {
+        let mut references = false;
+        if self.secret && !self.holds_no_literal(value, &mut references) {
+            return Err(self.in_clear(profile));
+        }
+        // What a reference will bring is not known yet.
+        if references { Ok(()) } else { self.check(value).map(drop) }
+    }
+
+    fn holds_no_literal(&self, value: &Value, references: &mut bool) -> bool {
+        match value {
+            Value::String(text) => {
+                let part = if self.has_pairs() { text.split_once('=') } else { None };
+                let reference = part.and_then(|(_, part)| Reference::parse(part));
+                *references |= Reference::parse(text).or(reference).is_some();
+                !self.is_literal_secret(text)
+            }
+            Value::Array(items) => items.iter().all(|item| self.holds_no_literal(item, references)),
+            Value::Object(map) => map.values().all(|item| self.holds_no_literal(item, references)),
+            _ => false,
+        }
+    }
+
+    /// Why a secret in a profile is refused, and the command that keeps it elsewhere.
+    fn in_clear(&self, profile: &str) -> String {
+        let (key, secret) = (&self.name, self.vault_name(profile));
+        format!(
+            "a secret must not stand in a profile in clear: `tracemq secret set {secret}` keeps it in the vault, and \
+             {key} = \"vault:{secret}\" in the profile refers to it (env:NAME and file:PATH do as well)"
+        )
+    }
+
+    /// What the secret of a profile is called in the vault, unless the user calls it otherwise.
+    pub fn vault_name(&self, profile: &str) -> String {
+        format!("{profile}-{}", self.flag())
+    }
+
     /// Whether a file that is to be read can be. A pipe is not opened: that would consume it.
     pub fn check_file(&self, path: &str) -> Result<(), String> {
         if self.file != Some(FileUse::Read) {
@@ -324,6 +385,53 @@ mod tests {
         let table = json!({"password": "env:PATH", "proxy": "http://h:1", "user": {"ann": "env:PATH"}});
         let profile = Some(("p", table.as_object().unwrap()));
         assert!(outcome(&Given { profile, ..Given::default() }).0.is_ok());
+    }
+
+    #[test]
+    fn a_profile_of_an_earlier_version_is_read_and_what_changed_is_named() {
+        let schema = Schema::parse(&json!({
+            "properties": {"new": {"type": "integer", "x-renamed-from": ["older", "old"]}},
+            "x-removed": {"away": "new does the same"},
+        }))
+        .unwrap();
+        let outcome = |table: Value| {
+            let (mut warnings, profile) = (Vec::new(), Some(("p", table.as_object().unwrap())));
+            (merge(&schema, &Given { profile, ..Given::default() }, &mut warnings), warnings)
+        };
+        let (merged, warnings) = outcome(json!({"old": 5}));
+        assert_eq!(Value::Object(merged.unwrap()), json!({"new": 5}));
+        assert_eq!(
+            warnings,
+            ["old in the profile p is called new now; `tracemq profile set p` writes the new name"]
+        );
+        let (merged, warnings) = outcome(json!({"old": 5, "new": 6}));
+        assert_eq!(Value::Object(merged.unwrap()), json!({"new": 6}));
+        assert!(warnings[0].starts_with("old in the profile p is not used"), "{warnings:?}");
+        assert_eq!(
+            outcome(json!({"old": "x"})).0.unwrap_err(),
+            "old in the profile p: x is not allowed (a whole number)"
+        );
+        assert_eq!(
+            outcome(json!({"away": 1})).0.unwrap_err(),
+            "away in the profile p is no option of this protocol any more: new does the same"
+        );
+    }
+
+    #[test]
+    fn what_is_saved_is_checked_without_its_secrets() {
+        let schema = schema();
+        let check = |name: &str, value: Value| schema.get(name).unwrap().check_saved("p", &value);
+        assert_eq!(check("password", json!("env:TRACEMQ_TEST_UNSET")), Ok(()));
+        assert_eq!(check("user", json!({"ann": "vault:x"})), Ok(()));
+        assert_eq!(check("proxy", json!("socks5://h:1")), Ok(()));
+        assert_eq!(check("qos", json!(7)), Err("7 is not allowed (0, 1 or 2)".into()));
+        for (name, value) in
+            [("password", json!("hunter2")), ("password", json!(5)), ("user", json!({"a": "hunter2"}))]
+        {
+            let error = check(name, value).unwrap_err();
+            assert!(error.contains(&format!("tracemq secret set p-{name}")), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]

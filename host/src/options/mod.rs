@@ -12,7 +12,7 @@ mod secret;
 mod value;
 
 pub use crate::redact::MASK;
-pub use merge::{Credentials, Given, merge};
+pub use merge::{Credentials, Given, known, merge, old_names};
 pub use near::nearest;
 pub use schema::{FileUse, Kind, Schema, Spec};
 pub use secret::{KINDS, Reference, Unreadable, is_reference, read as read_secret};

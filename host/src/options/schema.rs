@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 #[derive(Clone, Debug, Default)]
 pub struct Schema {
     pub specs: Vec<Spec>,
+    /// Options of earlier versions that are gone, with what to do instead.
+    pub removed: Vec<(String, String)>,
 }
 
 /// One option.
@@ -28,6 +30,12 @@ pub struct Spec {
     pub help: String,
     /// Environment variables that may hold the value, the first that is set wins.
     pub env: Vec<String>,
+    /// What earlier versions called it: files that were written then still hold these names.
+    pub renamed_from: Vec<String>,
+    /// Gives up what protects the connection: refused where a profile is guarded.
+    pub insecure: bool,
+    /// Asked for when a connection is put together by questions.
+    pub ask: bool,
 }
 
 /// What an option takes.
@@ -102,20 +110,75 @@ impl Schema {
             Some(_) => return Err("its properties are not an object".into()),
         }
         specs.sort_by_key(|spec| spec.order);
-        Ok(Schema { specs })
+        let schema = Schema { specs, removed: removed(object)? };
+        schema.check_old_names()?;
+        Ok(schema)
     }
 
     pub fn get(&self, name: &str) -> Option<&Spec> {
         self.specs.iter().find(|spec| spec.name == name)
     }
+
+    /// The option that an earlier version called so.
+    pub fn renamed(&self, old: &str) -> Option<&Spec> {
+        self.specs.iter().find(|spec| spec.renamed_from.iter().any(|name| name == old))
+    }
+
+    /// What to do instead of an option that is gone.
+    pub fn gone(&self, old: &str) -> Option<&str> {
+        self.removed.iter().find(|(name, _)| name == old).map(|(_, hint)| hint.as_str())
+    }
+
+    /// A name of an earlier version must mean one thing, and nothing of today's.
+    fn check_old_names(&self) -> Result<(), String> {
+        let renamed =
+            self.specs.iter().flat_map(|spec| spec.renamed_from.iter().map(|old| (&spec.name, old)));
+        let mut seen: Vec<&str> = Vec::new();
+        for (at, old) in renamed.chain(self.removed.iter().map(|(name, _)| (name, name))) {
+            let keyword = if at == old { "x-removed" } else { "x-renamed-from" };
+            check_name(old).map_err(|why| format!("property {at}: {keyword}: {old:?}: {why}"))?;
+            if self.get(old).is_some() {
+                return Err(format!("property {at}: {keyword}: {old} is the name of an option"));
+            }
+            if seen.contains(&old.as_str()) {
+                return Err(format!("property {at}: {keyword}: {old} is told of twice"));
+            }
+            seen.push(old);
+        }
+        Ok(())
+    }
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    match name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(fits) {
+        true => Ok(()),
+        false => Err("a name is made of small letters, digits and _, a letter first".into()),
+    }
+}
+
+/// `x-removed`: an object of the names that are gone, with a text each.
+fn removed(schema: &Map<String, Value>) -> Result<Vec<(String, String)>, String> {
+    let wrong = || "x-removed is not an object of names with texts".to_owned();
+    let Some(removed) = schema.get("x-removed") else { return Ok(Vec::new()) };
+    let removed = removed.as_object().ok_or_else(wrong)?;
+    removed
+        .iter()
+        .map(|(name, hint)| Ok((name.clone(), hint.as_str().ok_or_else(wrong)?.to_owned())))
+        .collect()
+}
+
+/// A keyword that holds a list of texts.
+fn texts(property: &Map<String, Value>, key: &str) -> Result<Vec<String>, String> {
+    let wrong = || format!("{key} is not a list of texts");
+    let Some(list) = property.get(key) else { return Ok(Vec::new()) };
+    let list = list.as_array().ok_or_else(wrong)?;
+    list.iter().map(|text| text.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
 }
 
 impl Spec {
     fn parse(name: &str, property: &Value, required: bool) -> Result<Spec, String> {
-        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(fits) {
-            return Err("a name is made of small letters, digits and _, a letter first".into());
-        }
+        check_name(name)?;
         let property = property.as_object().ok_or("not an object")?;
         let text = |key: &str| property.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let file = match property.get("x-file").and_then(Value::as_str) {
@@ -137,6 +200,9 @@ impl Spec {
             title: text("title"),
             help: text("description"),
             env: env.filter_map(Value::as_str).map(str::to_owned).collect(),
+            renamed_from: texts(property, "x-renamed-from")?,
+            insecure: property.get("x-insecure").and_then(Value::as_bool).unwrap_or(false),
+            ask: property.get("x-ask").and_then(Value::as_bool).unwrap_or(false),
         })
     }
 
@@ -356,6 +422,30 @@ mod tests {
             assert!(error.starts_with("property x: ") && error.contains(why), "{error}");
         }
         assert!(Schema::parse(&json!({"properties": {"client-id": {"type": "string"}}})).is_err());
+    }
+
+    #[test]
+    fn names_of_earlier_versions_mean_one_thing() {
+        let schema = |properties: Value, removed: Value| {
+            Schema::parse(&json!({"properties": properties, "x-removed": removed}))
+        };
+        let text = |old: Value| json!({"type": "string", "x-renamed-from": old});
+        let good = schema(json!({"new": text(json!(["old", "older"]))}), json!({"away": "use new"})).unwrap();
+        assert_eq!(good.renamed("older").unwrap().name, "new");
+        assert_eq!((good.gone("away"), good.gone("old")), (Some("use new"), None));
+        for (properties, removed, why) in [
+            (json!({"a": text(json!("old"))}), json!({}), "property a: x-renamed-from is not a list"),
+            (json!({"a": text(json!(["No"]))}), json!({}), "property a: x-renamed-from: \"No\": a name is"),
+            (json!({"a": text(json!(["b"])), "b": text(json!([]))}), json!({}), "b is the name of an option"),
+            (json!({"a": text(json!(["x"])), "b": text(json!(["x"]))}), json!({}), "x is told of twice"),
+            (json!({"a": text(json!(["x"]))}), json!({"x": "gone"}), "x is told of twice"),
+            (json!({"a": text(json!([]))}), json!({"a": "gone"}), "a is the name of an option"),
+            (json!({}), json!(["a"]), "x-removed is not an object"),
+            (json!({}), json!({"a": 1}), "x-removed is not an object"),
+        ] {
+            let error = schema(properties, removed).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
     }
 
     #[test]

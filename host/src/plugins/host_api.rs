@@ -1,7 +1,10 @@
-//! What a plugin is given when it is started: its log lines go into the host's log, under its own name.
+//! What a plugin is given when it is started: its log lines go into the host's log, under its own name, and what it tells of
+//! the steps of connecting to whoever wants to know.
 
+use super::steps;
 use log::{Level, Record};
 use tracemq_plugin_api::abi::{HostBox, HostLog, host_box};
+use tracemq_plugin_api::sdk::STEP_TARGET;
 
 struct Forward {
     plugin: String,
@@ -16,6 +19,9 @@ impl HostLog for Forward {
             4 => Level::Debug,
             _ => Level::Trace,
         };
+        if target == STEP_TARGET {
+            return steps::hear(&self.plugin, level, message);
+        }
         if level > log::max_level() {
             return;
         }

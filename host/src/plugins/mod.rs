@@ -14,6 +14,7 @@ mod host_api;
 mod loader;
 mod probe;
 mod search;
+pub mod steps;
 mod trust;
 
 pub use catalog::{Catalog, Question};

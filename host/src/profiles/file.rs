@@ -1,9 +1,8 @@
 //! One profile as it stands in its file.
 
+use super::mark::{Color, check_group};
 use crate::failure::{Exit, Failure};
-use crate::folders;
 use serde_json::{Map, Value};
-use std::io::{self, Write};
 use std::path::Path;
 
 /// More than any profile needs: a wrong file is not read into memory.
@@ -28,6 +27,9 @@ pub struct Profile {
     /// A URL, or a reference to one. Missing in a profile that only serves.
     pub url: Option<String>,
     pub guard: Option<Guard>,
+    /// What it is listed under: profiles that belong together.
+    pub group: Option<String>,
+    pub color: Option<Color>,
     pub connection: Table,
     pub publish: Table,
     pub subscribe: Table,
@@ -45,17 +47,8 @@ impl Guard {
 impl Profile {
     /// Reads the file; `None` when it isn't there.
     pub fn read(name: &str, path: &Path) -> Result<Option<Profile>, Failure> {
-        let failed = |why: String| Failure::usage(format!("profile {name} ({}): {why}", path.display()));
-        let metadata = match path.metadata() {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(error.to_string())),
-        };
-        if !metadata.is_file() || metadata.len() > LARGEST {
-            return Err(failed("not a file of a profile's size".into()));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-        Profile::parse(name, &text).map(Some).map_err(failed)
+        let Some(text) = text(name, path)? else { return Ok(None) };
+        Profile::parse(name, &text).map(Some).map_err(|why| failed(name, path, &why))
     }
 
     /// Reads the content of a file. The error never repeats a line, for there may be a secret in it.
@@ -74,15 +67,22 @@ impl Profile {
                     profile.guard = Some(Guard::ReadOnly);
                 }
                 ("guard", _) => return Err("guard can only be \"read-only\"".into()),
-                ("protocol" | "url", _) => return Err(format!("{key} must be a text in quotes")),
+                ("group", toml::Value::String(text)) => {
+                    check_group(&text)?;
+                    profile.group = Some(text);
+                }
+                ("color", toml::Value::String(text)) => profile.color = Some(text.parse()?),
+                ("protocol" | "url" | "group" | "color", _) => {
+                    return Err(format!("{key} must be a text in quotes"));
+                }
                 ("connection", toml::Value::Table(table)) => profile.connection = json_table(table),
                 ("publish", toml::Value::Table(table)) => profile.publish = json_table(table),
                 ("subscribe", toml::Value::Table(table)) => profile.subscribe = json_table(table),
                 ("serve", toml::Value::Table(table)) => profile.serve = json_table(table),
                 _ => {
                     return Err(format!(
-                        "{key:?} is not known there: a profile has protocol, url, guard and the tables [connection], \
-                         [publish], [subscribe], [serve]"
+                        "{key:?} is not known there: a profile has protocol, url, guard, group, color and the tables \
+                         [connection], [publish], [subscribe], [serve]"
                     ));
                 }
             }
@@ -96,9 +96,14 @@ impl Profile {
     /// The content of its file.
     pub fn to_toml(&self) -> String {
         let mut table = toml::Table::new();
-        let guard = self.guard.map(|guard| guard.name().to_owned());
-        for (key, text) in [("protocol", self.protocol.clone()), ("url", self.url.clone()), ("guard", guard)]
-        {
+        let texts = [
+            ("protocol", self.protocol.clone()),
+            ("url", self.url.clone()),
+            ("guard", self.guard.map(|guard| guard.name().to_owned())),
+            ("group", self.group.clone()),
+            ("color", self.color.map(|color| color.name().to_owned())),
+        ];
+        for (key, text) in texts {
             if let Some(text) = text {
                 table.insert(key.into(), toml::Value::String(text));
             }
@@ -115,33 +120,27 @@ impl Profile {
         }
         table.to_string()
     }
-
-    /// Writes the file as a whole; only its owner can read it. Unless `replace` is set, a file that is there stays.
-    pub fn write(&self, path: &Path, replace: bool) -> Result<(), Failure> {
-        let content = self.to_toml();
-        let written =
-            if replace { folders::write(path, content.as_bytes()) } else { create(path, content.as_bytes()) };
-        written.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => {
-                Failure::usage(format!("there is a profile {} already", self.name))
-                    .hint("--force replaces it")
-            }
-            _ => Failure::new(
-                Exit::Failed,
-                format!("profile {} can't be written to {}: {error}", self.name, path.display()),
-            ),
-        })
-    }
 }
 
-/// As [`folders::write`], for a file that must not be there yet.
-fn create(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    folders::create(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(content)?;
-    file.persist_noclobber(path).map_err(|error| error.error)?;
-    Ok(())
+/// The content of a profile's file; `None` when it isn't there.
+pub fn text(name: &str, path: &Path) -> Result<Option<String>, Failure> {
+    let metadata = match path.metadata() {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(name, path, &error)),
+    };
+    if !metadata.is_file() || metadata.len() > LARGEST {
+        return Err(failed(name, path, "not a file of a profile's size"));
+    }
+    std::fs::read_to_string(path).map(Some).map_err(|error| unreadable(name, path, &error))
+}
+
+fn unreadable(name: &str, path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("profile {name} ({}): {error}", path.display()))
+}
+
+fn failed(name: &str, path: &Path, why: &str) -> Failure {
+    Failure::usage(format!("profile {name} ({}): {why}", path.display()))
 }
 
 fn json_table(table: toml::Table) -> Table {
@@ -191,6 +190,8 @@ mod tests {
             protocol: Some("demo".into()),
             url: Some("demo://h".into()),
             guard: Some(Guard::ReadOnly),
+            group: Some("plant 2".into()),
+            color: "bright-red".parse().ok(),
             connection: json!({"password": "env:P", "user_property": {"a": "1"}})
                 .as_object()
                 .unwrap()
@@ -201,7 +202,9 @@ mod tests {
         };
         let text = profile.to_toml();
         assert!(
-            text.starts_with("protocol = \"demo\"\nurl = \"demo://h\"\nguard = \"read-only\"\n"),
+            text.starts_with(
+                "protocol = \"demo\"\nurl = \"demo://h\"\nguard = \"read-only\"\ngroup = \"plant 2\"\n"
+            ),
             "{text}"
         );
         assert_eq!(Profile::parse("p", &text), Ok(profile));
@@ -215,6 +218,9 @@ mod tests {
             ("url = \"x://h\"\nguard = \"hunter2\"", "guard can only be"),
             ("url = \"x://h\"\n[connexion]\npassword = \"hunter2\"", "\"connexion\" is not known"),
             ("[connection]\n", "neither url nor protocol"),
+            ("url = \"x://h\"\ncolor = \"mauve\"", "is no colour"),
+            ("url = \"x://h\"\ngroup = \"\"", "a group"),
+            ("url = \"x://h\"\ngroup = 5", "group must be a text"),
         ] {
             let error = Profile::parse("p", text).unwrap_err();
             assert!(error.contains(part) && !error.contains("hunter2"), "{error}");

@@ -5,10 +5,16 @@
 //! plugin's schema when it is used, since plugins come and go.
 
 mod file;
+mod mark;
 mod name;
+mod store;
+mod text;
 
-pub use file::{Guard, Profile, Table};
+pub use file::{Guard, Profile, Table, text as text_at};
+pub use mark::{Color, check_group};
 pub use name::{check_name, path_for};
+pub use store::lock;
+pub use text::{rename as rename_key, set as set_key};
 
 use crate::failure::{Exit, Failure};
 use crate::folders;
@@ -50,6 +56,16 @@ pub fn find(name: &str) -> Result<Option<Profile>, Failure> {
         return Ok(None);
     }
     Profile::read(name, &path_for(name)?)
+}
+
+/// The content of a profile's file; `None` when there is none of this name.
+pub fn text_of(name: &str) -> Result<Option<String>, Failure> {
+    text_at(name, &path_for(name)?)
+}
+
+/// There is a profile that must not be replaced.
+pub fn already(name: &str) -> Failure {
+    Failure::usage(format!("there is a profile {name} already")).hint("--force replaces it")
 }
 
 /// Nothing is called `name`: what is, and what may have been meant.

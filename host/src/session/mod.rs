@@ -19,6 +19,10 @@ pub struct Context {
     pub reconnect: bool,
     pub state_dir: Option<PathBuf>,
     pub host: String,
+    /// The target is a profile with a guard.
+    pub guarded: bool,
+    /// The connection is made only to find out whether somebody answers.
+    pub probing: bool,
 }
 
 /// A call to be looked at by the plugin before anything is opened.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ProtocolVersion;
 
 use super::environment::Proxies;
 use super::error::{NetError, NetErrorKind};
@@ -22,6 +23,7 @@ use super::tls::ClientTls;
 use super::upgrade::{Opened, Upgraded, handshake};
 use super::ws::{WsRequest, WsStream};
 use super::{explain, tcp};
+use crate::sdk;
 
 /// Makes connections with the options it was built from. Cheap to clone; clones share TLS sessions for resumption.
 #[derive(Clone, Debug)]
@@ -161,11 +163,16 @@ impl Dialer {
             if request.tls {
                 let tls = self.secure(tcp, peer, &[], &progress).await?;
                 progress.at(Step::WebSocket);
+                let told = sdk::Step::begin("websocket");
                 let opened = handshake(tls, http, request).await.map_err(|error| self.tls.remark(error))?;
+                told.done(opened.subprotocol.as_deref().unwrap_or_default());
                 Ok(Transport::Tls(Box::new(opened)))
             } else {
                 progress.at(Step::WebSocket);
-                Ok(Transport::Tcp(handshake(tcp, http, request).await?))
+                let told = sdk::Step::begin("websocket");
+                let opened = handshake(tcp, http, request).await?;
+                told.done(opened.subprotocol.as_deref().unwrap_or_default());
+                Ok(Transport::Tcp(opened))
             }
         })
         .await
@@ -191,10 +198,13 @@ impl Dialer {
         progress.at(Step::Tls);
         let name = self.tls.server_name(peer.host)?;
         let config = self.tls.config(alpn)?;
-        TlsConnector::from(config)
+        let told = sdk::Step::begin("tls");
+        let stream = TlsConnector::from(config)
             .connect(name, tcp)
             .await
-            .map_err(|e| explain::tls_failed(peer, e, self.tls.has_identity()))
+            .map_err(|e| explain::tls_failed(peer, e, self.tls.has_identity()))?;
+        told.done(version_of(&stream));
+        Ok(stream)
     }
 
     async fn within<T>(
@@ -245,6 +255,15 @@ impl Dialer {
             ),
         };
         NetError::new(NetErrorKind::Timeout, what).hint(hint)
+    }
+}
+
+/// The version of TLS that both sides settled on, as people write it.
+fn version_of(stream: &TlsStream<TcpStream>) -> &'static str {
+    match stream.get_ref().1.protocol_version() {
+        Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
+        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+        _ => "",
     }
 }
 

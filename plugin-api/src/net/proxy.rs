@@ -18,6 +18,7 @@ use super::authority::split_host_port;
 use super::dial::{Peer, Progress};
 use super::error::{NetError, NetErrorKind, quote};
 use super::tcp::{self, reason};
+use crate::sdk::Step;
 
 const OPTION: &str = "--proxy";
 /// The largest head of an answer to CONNECT.
@@ -133,10 +134,13 @@ impl Proxy {
         let stream = tcp::connect(self.peer(), &Progress::default()).await.map_err(|e| {
             self.error(format!("the proxy cannot be reached: {e}")).hint(self.check()).source(e)
         })?;
-        match self.kind {
+        let told = Step::begin("proxy");
+        let stream = match self.kind {
             Kind::Socks5 => self.socks5(stream, target).await,
             Kind::Http => self.http(stream, target).await,
-        }
+        }?;
+        told.done(self);
+        Ok(stream)
     }
 
     async fn socks5(&self, stream: TcpStream, target: Peer<'_>) -> Result<TcpStream, NetError> {

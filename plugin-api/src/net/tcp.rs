@@ -1,7 +1,7 @@
 //! Name lookup and TCP connect.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -10,6 +10,7 @@ use tokio::net::{TcpStream, lookup_host};
 
 use super::dial::{Peer, Progress, Step};
 use super::error::{NetError, NetErrorKind};
+use crate::sdk;
 
 /// Addresses tried of one name. Enough for any cluster behind a name, few enough to bound the sockets.
 const MOST_ADDRESSES: usize = 16;
@@ -23,12 +24,20 @@ pub(super) async fn connect(peer: Peer<'_>, progress: &Progress) -> Result<TcpSt
         return Err(NetError::config("there is no host to connect to"));
     }
     progress.at(Step::Name);
+    // An address is no name: there is nothing to look up.
+    let told = peer.host.parse::<IpAddr>().is_err().then(|| sdk::Step::begin("name"));
     let mut addresses: Vec<SocketAddr> =
         lookup_host((peer.host, peer.port)).await.map_err(|e| name_error(peer, e))?.collect();
     addresses.dedup();
     addresses.truncate(MOST_ADDRESSES);
+    if let Some(told) = told {
+        let addresses: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+        told.done(addresses.join(", "));
+    }
     progress.at(Step::Connect);
+    let told = sdk::Step::begin("tcp");
     let stream = first_to_answer(addresses).await.map_err(|failures| connect_error(peer, failures))?;
+    told.done(stream.peer_addr().map(|address| address.to_string()).unwrap_or_default());
     // Small packets matter more than full ones to every protocol here. A socket that can't is as good.
     let _ = stream.set_nodelay(true);
     Ok(stream)

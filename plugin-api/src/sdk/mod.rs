@@ -16,6 +16,7 @@ mod logging;
 mod protocol;
 mod queue;
 mod runtime;
+mod steps;
 mod turns;
 
 pub use crate::abi::{
@@ -32,6 +33,7 @@ pub use feed::{Fed, Feed};
 pub use protocol::{Call, Connection, Context, NoOptions, NoServer, Options, Protocol, Server};
 pub use queue::{BatchSender, Permit, Subscription, queue};
 pub use runtime::spawn;
+pub use steps::{STEP_TARGET, Step, StepRecord, StepState};
 
 /// The result of everything that a plugin does for the host.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

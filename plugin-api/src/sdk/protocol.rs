@@ -80,6 +80,10 @@ pub(super) struct Facts {
     pub state_dir: Option<PathBuf>,
     #[serde(default)]
     pub host: String,
+    #[serde(default)]
+    pub guarded: bool,
+    #[serde(default)]
+    pub probing: bool,
 }
 
 impl Context {
@@ -106,6 +110,17 @@ impl Context {
     /// The host's name and version, for where a protocol carries such a thing.
     pub fn host(&self) -> &str {
         &self.facts.host
+    }
+
+    /// Whether the target is a profile that its owner guards: nothing may be done with it that would weaken it.
+    pub fn guarded(&self) -> bool {
+        self.facts.guarded
+    }
+
+    /// Whether the connection is made only to find out if there is somebody who answers. A protocol that would say nothing
+    /// to the peer before the first message asks it for a sign of life then, and returns when it has come.
+    pub fn probing(&self) -> bool {
+        self.facts.probing
     }
 
     pub fn events(&self) -> &Events {

@@ -17,21 +17,21 @@ use crate::endpoint::{Dialect, Endpoint, Target, gateway};
 pub struct ConnectOptions {
     /// Azure connection string of a namespace or a hub; the target is then just sb://
     #[schemars(title = "Connection string", extend(
-        "x-secret" = true, "x-group" = "authentication", "x-order" = 10, "x-title-fr" = "Chaîne de connexion",
+        "x-secret" = true, "x-group" = "authentication", "x-order" = 10, "x-ask" = true, "x-title-fr" = "Chaîne de connexion",
         "x-help-fr" = "Chaîne de connexion Azure d'un espace de noms ou d'un hub ; la cible est alors simplement sb://"
     ))]
     pub connection_string: Option<String>,
 
     /// User name; for sb:// the name of the shared access key
     #[schemars(title = "User name", extend(
-        "x-group" = "authentication", "x-order" = 11, "x-title-fr" = "Nom d'utilisateur",
+        "x-group" = "authentication", "x-order" = 11, "x-ask" = true, "x-title-fr" = "Nom d'utilisateur",
         "x-help-fr" = "Nom d'utilisateur ; pour sb://, le nom de la clé d'accès partagé"
     ))]
     pub username: Option<String>,
 
     /// Password; for sb:// the shared access key
     #[schemars(title = "Password", extend(
-        "x-secret" = true, "x-group" = "authentication", "x-order" = 12, "x-title-fr" = "Mot de passe",
+        "x-secret" = true, "x-group" = "authentication", "x-order" = 12, "x-ask" = true, "x-title-fr" = "Mot de passe",
         "x-help-fr" = "Mot de passe ; pour sb://, la clé d'accès partagé"
     ))]
     pub password: Option<String>,

@@ -66,21 +66,21 @@ pub struct ConnectOptions {
 
     /// Name of this client on the server (made up when not given; a persistent session needs one)
     #[schemars(title = "Client id", extend(
-        "x-group" = "connection", "x-order" = 20, "x-title-fr" = "Identifiant du client",
+        "x-group" = "connection", "x-order" = 20, "x-ask" = true, "x-title-fr" = "Identifiant du client",
         "x-help-fr" = "Nom de ce client sur le serveur (inventé s'il manque ; une session persistante en exige un)"
     ))]
     pub client_id: Option<String>,
 
     /// User name
     #[schemars(title = "User name", extend(
-        "x-group" = "authentication", "x-order" = 30, "x-title-fr" = "Nom d'utilisateur",
+        "x-group" = "authentication", "x-order" = 30, "x-ask" = true, "x-title-fr" = "Nom d'utilisateur",
         "x-help-fr" = "Nom d'utilisateur"
     ))]
     pub username: Option<String>,
 
     /// Password
     #[schemars(title = "Password", extend(
-        "x-secret" = true, "x-group" = "authentication", "x-order" = 31, "x-title-fr" = "Mot de passe",
+        "x-secret" = true, "x-group" = "authentication", "x-order" = 31, "x-ask" = true, "x-title-fr" = "Mot de passe",
         "x-help-fr" = "Mot de passe"
     ))]
     pub password: Option<String>,

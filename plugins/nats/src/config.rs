@@ -56,21 +56,21 @@ pub struct ConnectOptions {
 
     /// Token (NATS_TOKEN)
     #[schemars(title = "Token", extend(
-        "x-secret" = true, "x-group" = "authentication", "x-order" = 30, "x-title-fr" = "Jeton",
+        "x-secret" = true, "x-group" = "authentication", "x-order" = 30, "x-ask" = true, "x-title-fr" = "Jeton",
         "x-help-fr" = "Jeton (NATS_TOKEN)"
     ))]
     pub token: Option<String>,
 
     /// User name (NATS_USER)
     #[schemars(title = "User name", extend(
-        "x-group" = "authentication", "x-order" = 31, "x-title-fr" = "Nom d'utilisateur",
+        "x-group" = "authentication", "x-order" = 31, "x-ask" = true, "x-title-fr" = "Nom d'utilisateur",
         "x-help-fr" = "Nom d'utilisateur (NATS_USER)"
     ))]
     pub username: Option<String>,
 
     /// Password (NATS_PASSWORD)
     #[schemars(title = "Password", extend(
-        "x-secret" = true, "x-group" = "authentication", "x-order" = 32, "x-title-fr" = "Mot de passe",
+        "x-secret" = true, "x-group" = "authentication", "x-order" = 32, "x-ask" = true, "x-title-fr" = "Mot de passe",
         "x-help-fr" = "Mot de passe (NATS_PASSWORD)"
     ))]
     pub password: Option<String>,
@@ -84,7 +84,7 @@ pub struct ConnectOptions {
 
     /// Credentials file with a user's JWT and NKey seed (NATS_CREDS)
     #[schemars(title = "Credentials file", extend(
-        "x-file" = "read", "x-group" = "authentication", "x-order" = 34, "x-title-fr" = "Fichier d'identification",
+        "x-file" = "read", "x-group" = "authentication", "x-order" = 34, "x-ask" = true, "x-title-fr" = "Fichier d'identification",
         "x-help-fr" = "Fichier .creds avec le JWT et la graine NKey d'un utilisateur (NATS_CREDS)"
     ))]
     pub creds_file: Option<PathBuf>,

@@ -29,21 +29,21 @@ const LONGEST_REASON: usize = 123;
 pub struct ConnectOptions {
     /// User name of the WebSocket handshake (basic authentication)
     #[schemars(title = "User name", extend(
-        "x-group" = "authentication", "x-order" = 10, "x-title-fr" = "Nom d'utilisateur",
+        "x-group" = "authentication", "x-order" = 10, "x-ask" = true, "x-title-fr" = "Nom d'utilisateur",
         "x-help-fr" = "Nom d'utilisateur de la poignée de main WebSocket (authentification basic)"
     ))]
     pub username: Option<String>,
 
     /// Password
     #[schemars(title = "Password", extend(
-        "x-secret" = true, "x-group" = "authentication", "x-order" = 11, "x-title-fr" = "Mot de passe",
+        "x-secret" = true, "x-group" = "authentication", "x-order" = 11, "x-ask" = true, "x-title-fr" = "Mot de passe",
         "x-help-fr" = "Mot de passe"
     ))]
     pub password: Option<String>,
 
     /// Bearer token of the WebSocket handshake, instead of user name and password
     #[schemars(title = "Token", extend(
-        "x-secret" = true, "x-group" = "authentication", "x-order" = 12, "x-title-fr" = "Jeton",
+        "x-secret" = true, "x-group" = "authentication", "x-order" = 12, "x-ask" = true, "x-title-fr" = "Jeton",
         "x-help-fr" = "Jeton (bearer) de la poignée de main WebSocket, à la place du nom et du mot de passe"
     ))]
     pub token: Option<String>,

@@ -1,15 +1,18 @@
-//! `tracemq profile add`: from flags and a URL.
+//! `tracemq profile add`: from flags and a URL, and from questions where these are missing and there is somebody to ask.
 
-use super::{named, shown_url};
-use crate::cli::args::Action;
-use crate::cli::{help, prepare, url};
+use super::{called_like_a_protocol, named, questions, shown_url};
+use crate::cli::args::{Action, Flags};
+use crate::cli::help::{self, Offer};
+use crate::cli::target::{self, Target};
+use crate::cli::{ask, prepare, url};
 use crate::failure::Failure;
 use crate::options::{FileUse, Reference, Schema, Spec, is_reference};
-use crate::output::events;
-use crate::plugins::Catalog;
+use crate::plugins::{Catalog, Entry};
 use crate::profiles::{self, Guard, Profile, Table};
+use crate::vault;
 use clap::{Arg, Command};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -17,9 +20,10 @@ pub fn command() -> Command {
     Command::new("add")
         .about("Save a connection under a name")
         .long_about(
-            "Save a connection under a name, with options of the connection, of pub and of sub; or, with a \
-             protocol's name in the place of the URL, options of serve. Secrets are saved as references: \
-             env:NAME or file:PATH.",
+            "Save a connection under a name, with options of the connection, of pub and of sub; or, with a protocol's name \
+             in the place of the URL, options of serve. Secrets are saved as references: env:NAME, file:PATH or vault:NAME. \
+             On a terminal, NAME and URL may be left out: they are asked for then, and so are the options that most people \
+             need.",
         )
         .arg(super::name())
         .arg(
@@ -33,18 +37,71 @@ pub fn command() -> Command {
             Arg::new("guard")
                 .long("guard")
                 .value_name("GUARD")
-                .value_parser([Guard::ReadOnly.name()])
-                .help("read-only: refuse to publish and request with this profile"),
+                .value_parser(super::guards(false))
+                .help("read-only: refuse to publish and request with it, and to do without checking the server"),
         )
+        // Not `group` and `color`, as `set` calls them: these are names that plugins use for options of theirs.
+        .arg(
+            Arg::new("profile-group")
+                .long("profile-group")
+                .value_name("GROUP")
+                .help("List the profile under this name"),
+        )
+        .arg(
+            Arg::new("profile-color")
+                .long("profile-color")
+                .value_name("COLOR")
+                .value_parser(super::colors(false))
+                .hide_possible_values(true)
+                .help("Show its name in this colour of the terminal: red, green, bright-blue …"),
+        )
+}
+
+fn action(_: &[&str], target: &str) -> Action {
+    match url::scheme_of(target).is_some() || is_reference(target) {
+        true => Action::Profile,
+        false => Action::ServeProfile,
+    }
+}
+
+/// The command line with what was asked for, where NAME or URL is missing and there is somebody to ask. `words` is its end.
+fn completed(
+    argv: &[OsString],
+    words: &[OsString],
+    catalog: &Catalog,
+) -> Result<Option<Vec<OsString>>, Failure> {
+    let command = command();
+    let flags = Flags::of(&command);
+    let wants_help =
+        words.iter().take_while(|word| *word != "--").any(|word| word == "--help" || word == "-h");
+    if wants_help || target::find(words, &flags, 1, action, catalog).is_some() || !ask::can_ask() {
+        return Ok(None);
+    }
+    let before = argv.len() - words.len();
+    let mut argv = argv.to_vec();
+    let named = target::find(words, &flags, 0, action, catalog).map(|(name, _)| name);
+    let mut place = before;
+    match named {
+        Some(name) => place += 1 + words.iter().position(|word| *word == *name).unwrap_or(0),
+        None => {
+            let replace = words.iter().any(|word| word == "--force");
+            argv.insert(place, questions::name(catalog, replace)?.into());
+            place += 1;
+        }
+    }
+    argv.insert(place, questions::url(catalog)?.into());
+    Ok(Some(argv))
 }
 
 pub fn run(argv: &[OsString], words: &[OsString], dirs: &[PathBuf]) -> Result<(), Failure> {
     let mut catalog = Catalog::open(dirs);
-    let action = |_: &[&str], target: &str| match url::scheme_of(target).is_some() || is_reference(target) {
-        true => Action::Profile,
-        false => Action::ServeProfile,
-    };
-    let parsed = prepare::parse(&mut catalog, argv, &["profile", "add"], words, action)?;
+    let completed = completed(argv, words, &catalog)?;
+    let asks = completed.is_some();
+    let before = argv.len() - words.len();
+    let argv = completed.as_deref().unwrap_or(argv);
+    let descriptors = catalog.entries().iter().filter_map(Entry::descriptor);
+    let protocols: Vec<String> = descriptors.map(|descriptor| descriptor.id.clone()).collect();
+    let parsed = prepare::parse(&mut catalog, argv, &["profile", "add"], &argv[before..], action)?;
     let (matches, target) = (&parsed.matches, &parsed.target);
     let name = named(matches)?;
     let text = matches.get_one::<String>("target").cloned().unwrap_or_default();
@@ -52,59 +109,88 @@ pub fn run(argv: &[OsString], words: &[OsString], dirs: &[PathBuf]) -> Result<()
     if target.profile.is_some() {
         return Err(Failure::usage(format!("{text} is a profile; a URL or a protocol's name is needed")));
     }
-    if name == descriptor.id {
-        return Err(Failure::usage(format!("{name} is the name of a protocol: call the profile otherwise")));
+    if name == descriptor.id || protocols.contains(&name) {
+        return Err(called_like_a_protocol(&name));
     }
     target.check(descriptor, parsed.action)?;
-    let flags = help::given(matches, &parsed.offer);
     if target.in_clear {
-        let with =
-            match parsed.offer.connection.get("password").is_some() && !url::is_connection_string(&text) {
-                true => {
-                    format!("tracemq profile add {name} {} --password env:NAME", url::without_password(&text))
-                }
-                false => format!("tracemq profile add {name} env:NAME"),
-            };
-        return Err(Failure::usage(format!("{}: a profile holds no secret in clear", target.shown)).hint(
-            format!("put it into an environment variable or a file and write `{with}` (or file:PATH)"),
-        ));
+        return Err(url_in_clear(&name, target, &parsed.offer.connection, &text));
     }
-    let table = |schema: &Schema| {
-        let mut table = Table::new();
-        for spec in &schema.specs {
-            if let Some(texts) = flags.get(&spec.name) {
-                let value = saved(spec, texts).map_err(|why| {
-                    let failure = Failure::usage(format!("--{}: {why}", spec.flag()));
-                    match texts.iter().any(|text| spec.is_literal_secret(text)) {
-                        true => failure.hint(format!(
-                            "put it into an environment variable or a file and write `tracemq profile add {name} {} --{} \
-                             env:NAME` (or file:PATH)",
-                            shown_url(&text),
-                            spec.flag()
-                        )),
-                        false => failure,
-                    }
-                })?;
-                table.insert(spec.name.clone(), value);
-            }
-        }
-        Ok::<Table, Failure>(table)
-    };
+    let force = matches.get_flag("force");
+    if !force && profiles::text_of(&name)?.is_some() {
+        return Err(profiles::already(&name));
+    }
+    let group = super::group_in(matches, "profile-group")?.filter(|group| !group.is_empty());
+    let color = matches.get_one::<String>("profile-color").and_then(|name| name.parse().ok());
+    let Offer { connection, publish, subscribe, serve, .. } = &parsed.offer;
+    let mut flags = help::given(matches, &parsed.offer);
+    let mut kept = Vec::new();
+    if ask::can_ask() {
+        kept.extend(questions::options(&name, connection, &mut flags, asks)?);
+        kept.extend(questions::options(&name, serve, &mut flags, false)?);
+    }
+    let table = |schema| table(&name, &text, schema, &flags);
     let profile = Profile {
         name: name.clone(),
         protocol: Some(descriptor.id.clone()),
         url: target.url.is_some().then_some(text.clone()),
         guard: matches.get_one::<String>("guard").map(|_| Guard::ReadOnly),
-        connection: table(&parsed.offer.connection)?,
-        publish: table(&parsed.offer.publish)?,
-        subscribe: table(&parsed.offer.subscribe)?,
-        serve: table(&parsed.offer.serve)?,
+        group,
+        color,
+        connection: table(connection)?,
+        publish: table(publish)?,
+        subscribe: table(subscribe)?,
+        serve: table(serve)?,
     };
-    profile.write(&profiles::path_for(&name)?, matches.get_flag("force"))?;
-    if !prepare::global(matches).quiet {
-        events::line(&format!("profile {name} saved"));
+    if !kept.is_empty() {
+        vault::set(&kept)?;
     }
+    profile.write(force)?;
+    super::done(matches, &format!("profile {name} saved"));
     Ok(())
+}
+
+/// A password stands in the URL: with which command it would not.
+fn url_in_clear(name: &str, target: &Target, schema: &Schema, text: &str) -> Failure {
+    let (secret, then) = match schema.get("password") {
+        Some(spec) if !url::is_connection_string(text) => {
+            let (secret, url) = (spec.vault_name(name), url::without_password(text));
+            let then = format!("tracemq profile add {name} {url} --password vault:{secret}");
+            (secret, then)
+        }
+        _ => (format!("{name}-url"), format!("tracemq profile add {name} vault:{name}-url")),
+    };
+    in_vault(Failure::usage(format!("{}: a profile holds no secret in clear", target.shown)), &secret, &then)
+}
+
+/// With the commands that keep a secret in the vault, and refer to it there.
+fn in_vault(failure: Failure, secret: &str, then: &str) -> Failure {
+    failure.hint(format!(
+        "`tracemq secret set {secret}` keeps it in the vault; then write `{then}` (env:NAME and file:PATH do as well)"
+    ))
+}
+
+/// What was given for the options of a schema, as the profile holds it. `url` is for the hint.
+fn table(
+    name: &str,
+    url: &str,
+    schema: &Schema,
+    flags: &BTreeMap<String, Vec<String>>,
+) -> Result<Table, Failure> {
+    let mut table = Table::new();
+    for spec in &schema.specs {
+        let Some(texts) = flags.get(&spec.name) else { continue };
+        let value = saved(spec, texts).map_err(|why| {
+            let failure = Failure::usage(format!("--{}: {why}", spec.flag()));
+            if !texts.iter().any(|text| spec.is_literal_secret(text)) {
+                return failure;
+            }
+            let (secret, flag, url) = (spec.vault_name(name), spec.flag(), shown_url(url));
+            in_vault(failure, &secret, &format!("tracemq profile add {name} {url} --{flag} vault:{secret}"))
+        })?;
+        table.insert(spec.name.clone(), value);
+    }
+    Ok(table)
 }
 
 /// A flag as it is written into a profile: checked, a secret as its reference, a file by its whole path.

@@ -1,36 +1,34 @@
 //! `tracemq profile show`.
 
+use super::check::descriptor;
 use super::shown_url;
 use crate::cli::args::Action;
 use crate::cli::help::Offer;
 use crate::cli::url;
 use crate::failure::Failure;
-use crate::options::{Kind, MASK, Reference, Schema, is_reference};
+use crate::options::{Kind, MASK, Schema, is_reference};
 use crate::output::events;
-use crate::plugins::{Catalog, Entry};
+use crate::plugins::Catalog;
 use crate::profiles::{self, Table};
 use clap::Command;
 use serde_json::Value;
 use std::path::PathBuf;
 
 pub fn command() -> Command {
-    Command::new("show").about("Print a profile, secrets as references").arg(super::name())
+    Command::new("show")
+        .about("Print a profile, secrets as references")
+        .long_about(
+            "Print a profile as its file has it, without comments. Secrets are shown as the references that they are; one \
+             that stands there in clear is hidden, and so is every text when the profile's plugin isn't there to tell which \
+             are secret.",
+        )
+        .arg(super::name())
 }
 
 pub fn run(name: &str, dirs: &[PathBuf]) -> Result<(), Failure> {
     let mut profile = profiles::find(name)?.ok_or_else(|| profiles::unknown(name))?;
     let catalog = Catalog::open(dirs);
-    let scheme = profile.url.as_deref().and_then(|text| {
-        let text = Reference::parse(text)
-            .map_or_else(|| Ok(text.to_owned()), |reference| reference.resolve_url().map(|url| url.reveal()))
-            .ok()?;
-        url::scheme_of(&text)
-    });
-    let entry = match &profile.protocol {
-        Some(id) => catalog.by_id(id),
-        None => scheme.and_then(|scheme| catalog.by_scheme(&scheme)),
-    };
-    let descriptor = entry.and_then(Entry::descriptor);
+    let descriptor = descriptor(&catalog, &profile);
     let offers = descriptor.map(|descriptor| {
         [Action::Profile, Action::ServeProfile]
             .map(|action| Offer::new(action, descriptor).unwrap_or_default())
@@ -52,13 +50,14 @@ pub fn run(name: &str, dirs: &[PathBuf]) -> Result<(), Failure> {
 /// Puts the mask over secrets that stand in clear; over every text when the schema isn't known.
 fn hide(table: &mut Table, schema: Option<&Schema>) {
     for (name, value) in table.iter_mut() {
-        let harmless = match schema.map(|schema| schema.get(name)) {
+        let spec = schema.map(|schema| schema.get(name).or_else(|| schema.renamed(name)));
+        let harmless = match spec {
             // Not an option of the plugin: a slip, perhaps in a secret's name.
             None | Some(None) => false,
             Some(Some(spec)) => !spec.secret,
         };
         if !harmless {
-            let url = schema.and_then(|schema| schema.get(name)).is_some_and(|spec| spec.kind == Kind::Url);
+            let url = spec.flatten().is_some_and(|spec| spec.kind == Kind::Url);
             hide_value(value, url);
         }
     }

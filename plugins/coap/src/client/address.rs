@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 
 /// An empty confirmable message (RFC 7252 section 4.3).
-const PING: [u8; 4] = [0x40, 0, 0, 0];
+pub(super) const PING: [u8; 4] = [0x40, 0, 0, 0];
 /// Long enough for the own machine and a local network, short enough not to be noticed.
 const PATIENCE: Duration = Duration::from_millis(150);
 

@@ -4,8 +4,7 @@
 //! single messages (OSCORE) is done in here, where blocks have been cut already and nothing has been numbered yet.
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracemq_plugin_api::prelude::*;
 
@@ -84,12 +83,12 @@ pub(crate) struct Link {
 impl Link {
     /// # Errors
     /// The server can't be reached; it is not who it should be; there is no folder for what OSCORE must remember.
-    pub(crate) async fn open(
-        target: &Target,
-        options: &ConnectOptions,
-        state_dir: Option<&Path>,
-    ) -> Result<Link> {
-        let oscore = options.oscore.open(state_dir)?.map(oscore::Client::new).map(Box::new);
+    pub(crate) async fn open(target: &Target, options: &ConnectOptions, context: &Context) -> Result<Link> {
+        let oscore = match context.probing() {
+            // A ping is not protected (RFC 8613 section 4.2), and uses up no sequence number.
+            true => None,
+            false => options.oscore.open(context.state_dir())?.map(oscore::Client::new).map(Box::new),
+        };
         let carrier = match target.transport {
             Transport::Udp | Transport::Dtls => {
                 Carrier::Datagrams(Box::new(Datagrams::open(target, options).await?))
@@ -99,6 +98,18 @@ impl Link {
             }
         };
         Ok(Link { carrier, oscore, broken: None })
+    }
+
+    /// Waits for a sign of life, where opening brought none.
+    ///
+    /// # Errors
+    /// As [`Datagrams::ping`].
+    pub(crate) async fn ping(&mut self, patience: Duration) -> Result<()> {
+        match &mut self.carrier {
+            Carrier::Datagrams(datagrams) => datagrams.ping(patience).await,
+            // The server has told its limits.
+            Carrier::Connection(_) => Ok(()),
+        }
     }
 
     /// The server or group at the other end.

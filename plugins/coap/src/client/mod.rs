@@ -86,13 +86,17 @@ impl Drop for Client {
 }
 
 impl Client {
-    /// Opens the link. Over datagrams nothing is sent yet: whether there is a server shows with the first request.
+    /// Opens the link. Over datagrams nothing is sent yet, unless the host wants to know whether there is a server: else that
+    /// shows with the first request.
     pub(crate) async fn connect(
         options: &ConnectOptions,
         target: Target,
         context: &Context,
     ) -> Result<Client> {
-        let link = Link::open(&target, options, context.state_dir()).await?;
+        let mut link = Link::open(&target, options, context).await?;
+        if context.probing() {
+            link.ping(options.net.timeout.connect_timeout.duration()).await?;
+        }
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let driver = driver::Driver::new(link, target, options, context, commands.downgrade())?;
         let task = spawn(driver.run(receiver));

@@ -6,15 +6,16 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::{UdpSocket, lookup_host};
 use tokio::time::{Sleep, sleep_until};
 use tracemq_plugin_api::prelude::*;
+use tracemq_plugin_api::sdk::Step;
 
-use super::address::choose;
+use super::address::{PING, choose};
 use super::patience::Patience;
 use super::secure::Secure;
 use crate::config::ConnectOptions;
@@ -27,6 +28,10 @@ const LONGEST: usize = 65_535;
 /// So many are read before what came with them is looked at, and what there is to say to it leaves: the peer is to have
 /// something to do meanwhile.
 const AT_ONCE: usize = 4;
+/// The answer to a ping: a reset with its message id.
+const PONG: [u8; 4] = [0x70, 0, 0, 0];
+/// After so long without an answer another ping is sent, and so on in twice the time (ACK_TIMEOUT, RFC 7252 section 4.8).
+const PING_AGAIN: Duration = Duration::from_secs(2);
 
 pub(crate) struct Datagrams {
     pub(crate) endpoint: Endpoint,
@@ -78,13 +83,56 @@ impl Datagrams {
             sleep: Box::pin(sleep_until(tokio::time::Instant::now())),
             armed: None,
         };
-        if let Some(secure) = &mut datagrams.secure {
-            secure.begin()?;
-        }
+        let Some(secure) = &mut datagrams.secure else { return Ok(datagrams) };
+        let step = Step::begin("dtls");
+        secure.begin()?;
         while datagrams.secure.as_ref().is_some_and(|secure| !secure.is_open()) {
             datagrams.turn().await?;
         }
+        step.done(peer);
         Ok(datagrams)
+    }
+
+    /// Waits for a sign of life: the answer to a ping (RFC 7252 section 4.3). An association is one already, and a group must
+    /// not be asked for one. To be called before anything else is sent.
+    ///
+    /// # Errors
+    /// Nobody listens there, or nobody answers within this time.
+    pub(crate) async fn ping(&mut self, patience: Duration) -> Result<()> {
+        if self.group || self.secure.is_some() {
+            return Ok(());
+        }
+        let step = Step::begin("ping");
+        let answered = tokio::time::timeout(patience, async {
+            let mut wait = PING_AGAIN;
+            self.socket.send(&PING).await?;
+            loop {
+                let mut bytes = [0; 64];
+                match tokio::time::timeout(wait, self.socket.recv(&mut bytes)).await {
+                    Ok(Ok(length)) if bytes[..length] == PONG => return Ok(()),
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => return Err(error),
+                    Err(_) => {
+                        wait *= 2;
+                        self.socket.send(&PING).await?;
+                    }
+                }
+            }
+        });
+        match answered.await {
+            Ok(Ok(())) => {
+                step.done(self.peer);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(self.unreachable(&error)),
+            Err(_) => {
+                let limit = tracemq_plugin_api::sdk::Span::from(patience);
+                let text = format!("{} does not answer a ping within {limit}", self.peer);
+                Err(Error::new(ErrorKind::TIMEOUT, text).hint(
+                    "is it a CoAP server, without DTLS? A firewall may swallow UDP; --connect-timeout waits longer",
+                ))
+            }
+        }
     }
 
     /// Sends what is to be sent, and waits until something has happened: a datagram came, or a deadline passed. May be given
@@ -250,12 +298,17 @@ async fn lookup(target: &Target, options: &ConnectOptions) -> Result<SocketAddr>
         Some((host, zone)) => (host, Some(interfaces::scope(zone).map_err(|error| failed(reason(&error)))?)),
         None => (target.host.as_str(), None),
     };
+    // An address is no name: there is nothing to look up.
+    let step = host.parse::<IpAddr>().is_err().then(|| Step::begin("name"));
     let found: Vec<SocketAddr> = tokio::time::timeout(limit, lookup_host((host, target.port)))
         .await
         .map_err(|_| failed("no answer in time".to_owned()).hint("give it more with --connect-timeout"))?
         .map_err(|error| failed(reason(&error)))?
         .collect();
     let mut peer = choose(&found).await.ok_or_else(|| failed("the name has no address".to_owned()))?;
+    if let Some(step) = step {
+        step.done(peer.ip());
+    }
     if let (SocketAddr::V6(peer), Some(zone)) = (&mut peer, zone) {
         peer.set_scope_id(zone);
     }

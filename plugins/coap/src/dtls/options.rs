@@ -21,14 +21,14 @@ pub(super) type Key = Vec<u8>;
 pub struct PskOptions {
     /// DTLS with a pre-shared key: the identity to give
     #[schemars(title = "PSK identity", extend(
-        "x-group" = "dtls", "x-order" = 410, "x-title-fr" = "Identité PSK",
+        "x-group" = "dtls", "x-order" = 410, "x-ask" = true, "x-title-fr" = "Identité PSK",
         "x-help-fr" = "DTLS par clé partagée : l'identité à donner"
     ))]
     pub psk_identity: Option<String>,
 
     /// DTLS with a pre-shared key: the key, as text, or in hex after 0x
     #[schemars(title = "PSK key", extend(
-        "x-secret" = true, "x-group" = "dtls", "x-order" = 411, "x-title-fr" = "Clé PSK",
+        "x-secret" = true, "x-group" = "dtls", "x-order" = 411, "x-ask" = true, "x-title-fr" = "Clé PSK",
         "x-help-fr" = "DTLS par clé partagée : la clé, en texte, ou en hexadécimal après 0x"
     ))]
     pub psk_key: Option<String>,
