@@ -3,7 +3,7 @@
 use super::events::EventStream;
 use super::guard::{Quiet, guard};
 use super::protocol::Facts;
-use super::runtime::{call, direct};
+use super::runtime::{call, direct, want_workers};
 use super::turns::Turns;
 use super::{
     Batch, Call, Connection, Context, Descriptor, Error, Events, Outcome, Protocol, Result, Schemas, Server,
@@ -26,7 +26,13 @@ pub struct Adapter<P>(PhantomData<P>);
 
 impl<P: Protocol> ModuleSource for Adapter<P> {
     fn module() -> Plugin {
-        Plugin { describe: describe::<P>, start, check: check::<P>, connect: connect::<P>, serve: serve::<P> }
+        Plugin {
+            describe: describe::<P>,
+            start: start::<P>,
+            check: check::<P>,
+            connect: connect::<P>,
+            serve: serve::<P>,
+        }
     }
 }
 
@@ -68,8 +74,9 @@ fn schema<T: schemars::JsonSchema>() -> serde_json::Value {
     settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
-extern "C" fn start(host: HostBox) -> FfiResult<()> {
+extern "C" fn start<P: Protocol>(host: HostBox) -> FfiResult<()> {
     guard(|| {
+        want_workers(P::WORKERS);
         super::logging::forward(host);
         Ok(())
     })

@@ -32,6 +32,11 @@ impl Events {
         )
     }
 
+    /// Events that nobody hears, for tests of what tells them.
+    pub fn unheard() -> Events {
+        Events::stream().0
+    }
+
     pub fn emit(&self, event: Event) {
         if self.sender.try_send(event).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);

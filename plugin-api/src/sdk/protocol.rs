@@ -26,6 +26,10 @@ pub trait Protocol: Sized + 'static {
     /// [`NoServer`] for a plugin that does not serve.
     type Server: Server;
 
+    /// Threads of the plugin's runtime, at least 1. One is best where the work is I/O: a second one that is woken for each
+    /// packet costs more than it brings. More are for a protocol whose tasks hand much to one another.
+    const WORKERS: usize = 1;
+
     fn about() -> About;
 
     /// Opens a connection: it returns when the peer has accepted it.

@@ -9,18 +9,24 @@ use abi_stable::std_types::{RErr, ROk};
 use async_ffi::FutureExt;
 use std::future::Future;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 
-/// One worker: a plugin's work is I/O, and a second thread that is woken for each packet costs more than it brings.
-const WORKERS: usize = 1;
+/// As many as the protocol wants that wants the most: of plugins that are linked into one program, several share a runtime.
+static WORKERS: AtomicUsize = AtomicUsize::new(1);
+
+/// Asks for so many threads. It is too late when the runtime is there.
+pub(super) fn want_workers(count: usize) {
+    WORKERS.fetch_max(count, Ordering::Relaxed);
+}
 
 pub(super) fn runtime() -> &'static Runtime {
     RUNTIME.get_or_init(|| {
         Builder::new_multi_thread()
-            .worker_threads(WORKERS)
+            .worker_threads(WORKERS.load(Ordering::Relaxed))
             .thread_name("tracemq-plugin")
             .enable_all()
             .build()
