@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 
+from azure.core.credentials import AccessToken
 from azure.eventhub import (
     EventData,
     EventHubConsumerClient,
@@ -376,6 +377,19 @@ def share(peer, arguments):
     tell(events=len(set(seen)), twice=len(seen) - len(set(seen)))
 
 
+def entra(peer, _):
+    """Asks with a token as Microsoft Entra ID gives them."""
+
+    class Credential:
+        def get_token(self, *_, **__):
+            return AccessToken("header.claims.signature", int(time.time()) + 3600)
+
+    with peer.consumer() as consumer:
+        # In the place of the key's: only so does the client use no TLS.
+        consumer._credential = Credential()
+        tell(hub=consumer.get_eventhub_properties()["eventhub_name"])
+
+
 COMMANDS = {
     "properties": properties,
     "partition": partition_of,
@@ -388,6 +402,7 @@ COMMANDS = {
     "async": async_round,
     "buffered": buffered,
     "share": share,
+    "entra": entra,
 }
 
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracemq_tests::{Certificates, Cmd, Done, LONG, Run, Tracemq, json, peer_script, until};
 
 /// A server on a free port.
@@ -294,6 +294,42 @@ fn wrong_keys_hubs_groups_and_partitions_are_refused_as_what_they_are() {
     }
 }
 
+/// The key of one's own is shown to whoever asks for it, and then what is printed can be pasted as it is.
+#[test]
+fn a_key_of_ones_own_is_printed_when_asked_for() {
+    let tracemq = Tracemq::new();
+    let served = serve(&tracemq, &["--hub", "h:1", "--shared-access-key", "app=s3cret=", "--print-key"]);
+    assert!(served.connection.contains("app;SharedAccessKey=s3cret=;"), "{}", served.connection);
+    run(&served.connection, &["send", "pasted"]);
+    let sub = ["sub", &served.connection, "--position", "earliest", "-C", "1", "--format", "raw"];
+    assert_eq!(tracemq.cmd(sub).finish().expect(0).lines(), ["pasted"]);
+    assert!(!served.run.stderr().contains("s3cret"), "{:?}", served.run);
+}
+
+#[test]
+fn a_token_of_entra_id_is_refused_as_what_it_is() {
+    let tracemq = Tracemq::new();
+    let served = serve(&tracemq, &["--hub", "h:1"]);
+    let refused = python(&served.connection, &["entra"]).finish().expect(1);
+    assert!(refused.text().contains("401"), "{refused:?}");
+    served.run.wait_stderr("Entra ID (jwt) can't be verified here");
+}
+
+/// Clients wait and send again, and nothing is lost or there twice.
+#[test]
+fn a_server_that_is_told_to_be_busy_refuses_what_clients_then_send_again() {
+    let tracemq = Tracemq::new();
+    let served = serve(&tracemq, &["--hub", "h:1", "--busy-every", "2"]);
+    // Of each pair of sends the second is refused, and is the third then.
+    run(&served.connection, &["send", "one"]);
+    assert_eq!(run(&served.connection, &["send", "two", "--retries", "5"])[0]["sent"], 1);
+    served.run.wait_stderr("com.microsoft:server-busy");
+    let began = Instant::now();
+    let done = tracemq.cmd(["pub", &served.connection, "three", "--json"]).limit(LONG).finish().expect(0);
+    assert!(done.stderr.contains("busy") && began.elapsed() >= Duration::from_secs(2), "{done:?}");
+    assert_eq!(bodies(&run(&served.connection, &["receive", "earliest", "3"])), ["one", "two", "three"]);
+}
+
 #[test]
 fn a_buffering_producer_and_processors_that_share_the_partitions() {
     let tracemq = Tracemq::new();
@@ -383,6 +419,7 @@ fn options_that_can_not_work_are_refused_before_anything_is_opened() {
         (&["--shared-access-key", "app="], &["is empty"]),
         (&["--data-dir", "/proc/no"], &["--data-dir", "/proc/no"]),
         (&["--max-message-size", "1"], &["--max-message-size"]),
+        (&["--busy-every", "0"], &["--busy-every"]),
     ] {
         let done = tracemq.cmd(["serve", "eventhubs", "--bind", "127.0.0.1:0"]).args(arguments).finish();
         let done = done.expect_failure(2, parts);

@@ -11,6 +11,9 @@ use super::log::{Event, Record};
 use super::session::{CREDIT, Incoming, Link, Sink, To, WINDOW};
 use crate::wire::{BATCH_FORMAT, Malformed, Message, Transfer, batch};
 
+/// How long whoever was refused as by a busy service is asked to wait, in seconds.
+const PAUSE: u32 = 2;
+
 /// What became of a message.
 pub(super) enum Verdict {
     Accepted,
@@ -137,6 +140,13 @@ impl Engine {
                 let node = *node;
                 self.request(channel, node, &bytes)
             }
+            // What was sent settled can't be refused.
+            _ if !incoming.settled && self.service.busy.refuses() => Verdict::Rejected(
+                "com.microsoft:server-busy",
+                format!(
+                    "The server is busy, as it was told to be. Please wait {PAUSE} seconds and try again."
+                ),
+            ),
             to => self.publish(to, incoming.format, &bytes),
         };
         match verdict {

@@ -128,8 +128,15 @@ impl Engine {
         if text(message, "operation") != "put-token" {
             return Answer::error(400, "amqp:not-allowed", "The operation has to be put-token.");
         }
-        if text(message, "type") != SAS {
-            let why = format!("Only shared access signatures ({SAS}) can be verified here.");
+        let kind = text(message, "type");
+        if kind != SAS {
+            let kind = match kind {
+                "jwt" => "Tokens of Microsoft Entra ID (jwt)".to_owned(),
+                kind => format!("Tokens of the type '{}'", shorten(kind)),
+            };
+            let why = format!(
+                "{kind} can't be verified here, only shared access signatures ({SAS}): connect with a connection string."
+            );
             return Answer::error(401, "amqp:unauthorized-access", why);
         }
         let token = message.body().next().and_then(|body| body.text()).unwrap_or_default();

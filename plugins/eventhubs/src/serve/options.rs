@@ -55,6 +55,13 @@ pub struct ServeOptions {
     ))]
     pub shared_access_key: Vec<String>,
 
+    /// Print the connection string with the key in it, ready to be pasted; otherwise *** stands for a key of one's own
+    #[schemars(title = "Print the key", extend(
+        "x-group" = "authentication", "x-order" = 221, "x-title-fr" = "Afficher la clé",
+        "x-help-fr" = "Afficher la chaîne de connexion avec la clé, prête à être collée ; sinon *** remplace une clé donnée"
+    ))]
+    pub print_key: bool,
+
     /// Folder that keeps the events over a restart (default: they end with the server)
     #[schemars(title = "Data folder", extend(
         "x-file" = "write", "x-group" = "storage", "x-order" = 230, "x-title-fr" = "Dossier des données",
@@ -97,6 +104,13 @@ pub struct ServeOptions {
     ))]
     pub max_clients: u32,
 
+    /// Refuse every so-manieth send with server-busy, to see a client wait and send again
+    #[schemars(title = "Busy every", range(min = 1), extend(
+        "x-group" = "server", "x-order" = 242, "x-title-fr" = "Occupé tous les",
+        "x-help-fr" = "Refuser un envoi sur tant avec server-busy, pour voir un client attendre et renvoyer"
+    ))]
+    pub busy_every: Option<u64>,
+
     /// Certificate and key.
     #[serde(flatten)]
     pub tls: ServerTlsOptions,
@@ -109,12 +123,14 @@ impl Default for ServeOptions {
             hub: Vec::new(),
             consumer_group: Vec::new(),
             shared_access_key: Vec::new(),
+            print_key: false,
             data_dir: None,
             retention_events: None,
             retention_bytes: None,
             retention_age: Span::default(),
             max_message_size: MAX_MESSAGE,
             max_clients: 1000,
+            busy_every: None,
             tls: ServerTlsOptions::default(),
         }
     }

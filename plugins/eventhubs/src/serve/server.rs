@@ -21,7 +21,7 @@ use super::front::Front;
 use super::hub::Hubs;
 use super::log::Event as Sent;
 use super::options::{DEFAULT_KEY, ServeOptions};
-use super::service::Service;
+use super::service::{Busy, Service};
 use crate::connection_string::{ConnectionString, Credential};
 use crate::endpoint::Dialect;
 use crate::publish::PublishOptions;
@@ -33,7 +33,7 @@ const BATCHES: usize = 4;
 const SWEEP: Duration = Duration::from_secs(1);
 /// How long clients may take to say goodbye when the server stops.
 const GOODBYE: Duration = Duration::from_secs(3);
-/// Stands for a key that was given to us: whoever gave it has it.
+/// Stands for a key that was given to us: what is shown may be kept where secrets are not to be. Unless we are told to show it.
 const HIDDEN: &str = "***";
 
 /// A running server.
@@ -67,7 +67,8 @@ fn addresses(local: SocketAddr, options: &ServeOptions) -> Result<Vec<String>> {
         ip => ip.to_string(),
     };
     let key = keys.into_iter().next().map(|key| {
-        let secret = if options.shared_access_key.is_empty() { key.secret } else { HIDDEN.to_owned() };
+        let open = options.print_key || options.shared_access_key.is_empty();
+        let secret = if open { key.secret } else { HIDDEN.to_owned() };
         Credential::Key { name: key.name, key: secret }
     });
     let connection = key.map(|credential| ConnectionString {
@@ -124,7 +125,8 @@ impl HubServer {
         let max_message = options.max_message_size as usize;
         let name = context.host().to_owned();
         let keys = Keys::new(keys, users);
-        let service = Arc::new(Service::new(name, hubs, keys, events, Feed::default(), max_message));
+        let busy = Busy::new(options.busy_every);
+        let service = Arc::new(Service::new(name, hubs, keys, events, Feed::default(), max_message, busy));
         let (stop, stopping) = watch::channel(false);
         let most = options.max_clients;
         let room = Arc::new(Semaphore::new(most as usize));
@@ -274,5 +276,7 @@ mod tests {
         );
         let own = &found(json!({"shared_access_key": ["app=hunter2"]}), "0.0.0.0:7")[1];
         assert!(own.contains("app;SharedAccessKey=***") && own.contains("127.0.0.1:7"), "{own}");
+        let shown = &found(json!({"shared_access_key": ["app=own="], "print_key": true}), "0.0.0.0:7")[1];
+        assert!(shown.contains("app;SharedAccessKey=own=;"), "{shown}");
     }
 }

@@ -21,7 +21,26 @@ pub(super) struct Service {
     pub(super) feed: Feed,
     /// Largest transfer accepted, in bytes.
     pub(super) max_message: usize,
+    pub(super) busy: Busy,
     serials: AtomicU64,
+}
+
+/// How often a send is refused as if the service were busy.
+pub(super) struct Busy {
+    every: Option<u64>,
+    sends: AtomicU64,
+}
+
+impl Busy {
+    /// Every so-manieth send; `None`: none.
+    pub(super) fn new(every: Option<u64>) -> Busy {
+        Busy { every, sends: AtomicU64::new(0) }
+    }
+
+    /// Counts a send. Whether it is to be refused.
+    pub(super) fn refuses(&self) -> bool {
+        self.every.is_some_and(|every| (self.sends.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(every))
+    }
 }
 
 /// Who is at the other end of a connection.
@@ -40,8 +59,9 @@ impl Service {
         events: Events,
         feed: Feed,
         max_message: usize,
+        busy: Busy,
     ) -> Service {
-        Service { name, hubs, keys, events, feed, max_message, serials: AtomicU64::new(0) }
+        Service { name, hubs, keys, events, feed, max_message, busy, serials: AtomicU64::new(0) }
     }
 
     /// A number that is never given again.
