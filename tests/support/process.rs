@@ -4,6 +4,7 @@ use crate::wait::{SHORT, until};
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -286,6 +287,16 @@ impl Run {
     /// Begins to read the standard output that [`Cmd::leave_stdout`] left.
     pub fn read_stdout(&mut self) {
         self.stdout = Captured::of(self.unread.take().expect("leave_stdout() was not called"));
+    }
+
+    /// Bytes that stand in the pipe of the standard output that [`Cmd::leave_stdout`] left.
+    pub fn unread_stdout(&self) -> usize {
+        let unread = self.unread.as_ref().expect("leave_stdout() was not called");
+        let mut count: libc::c_int = 0;
+        // SAFETY: FIONREAD writes an int, for which there is room.
+        let failed = unsafe { libc::ioctl(unread.as_raw_fd(), libc::FIONREAD, &raw mut count) } != 0;
+        assert!(!failed, "FIONREAD: {}", std::io::Error::last_os_error());
+        usize::try_from(count).expect("a count")
     }
 
     /// Closes the reading end of the standard output that [`Cmd::leave_stdout`] left.

@@ -1,10 +1,9 @@
 //! `tracemq pub` and `sub` against brokers of AMQP 1.0 that this project did not write: Qpid Proton and RabbitMQ.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use tracemq_tests::amqp::ProtonBroker;
-use tracemq_tests::{Certificates, LONG, RabbitMq, Tracemq, json};
+use tracemq_tests::{Certificates, LONG, RabbitMq, Tracemq, json, until};
 
 #[test]
 fn a_message_arrives_with_all_that_it_carries() {
@@ -102,7 +101,8 @@ fn a_message_is_accepted_when_it_was_shown_and_not_before() {
     // Nobody reads its output: when the pipe is full, nothing more is shown.
     let mut stuck = tracemq.cmd(["sub", &url, "--format", "raw"]).leave_stdout().start();
     stuck.wait_stderr("subscribed");
-    std::thread::sleep(Duration::from_millis(500));
+    // Most of the 64 KiB that a pipe holds.
+    until(LONG, || (stuck.unread_stdout() > 48 << 10).then_some(())).expect("the pipe fills");
     stuck.signal(libc::SIGKILL);
     stuck.read_stdout();
     let shown = stuck.wait().lines().len();
