@@ -26,6 +26,9 @@ impl Protocol for EventHubs {
     #[cfg(not(feature = "serve"))]
     type Server = NoServer;
 
+    /// In fe2o3-amqp a message passes through three tasks before it is ours.
+    const WORKERS: usize = 2;
+
     fn about() -> About {
         let client = [Verb::Publish, Verb::Subscribe, Verb::List];
         let all = [Verb::Publish, Verb::Subscribe, Verb::List, Verb::Serve];

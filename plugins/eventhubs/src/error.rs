@@ -113,7 +113,10 @@ impl Condition {
             "amqp:link:redirect" | "amqp:connection:redirect" => {
                 let place = self.place.as_deref().unwrap_or("another place, which it does not name");
                 error(ErrorKind::PROTOCOL, &format!("the server points to {place}"))
-                    .hint("redirects are not followed: connect to that place")
+                    .hint(
+                        "redirects are not followed, for the login would go to a host that you did not name: connect to that \
+                         place yourself",
+                    )
             }
             "amqp:resource-limit-exceeded" => error(ErrorKind::PROTOCOL, "the server is at a limit")
                 .hint("a partition has at most five readers in a consumer group; close one, or use another group"),
@@ -163,6 +166,11 @@ pub enum Broken {
 }
 
 impl Broken {
+    /// A message came that is larger than we take.
+    pub fn too_large() -> Broken {
+        Broken::Link(Condition::new("amqp:link:message-size-exceeded", "it is larger than we take"))
+    }
+
     /// Whether the connection is gone as well.
     pub fn is_connection(&self) -> bool {
         !matches!(self, Broken::Link(_))
@@ -225,9 +233,7 @@ impl From<&RecvError> for Broken {
     fn from(error: &RecvError) -> Broken {
         match error {
             RecvError::LinkStateError(error) => error.into(),
-            RecvError::MessageSizeExceeded(_) => {
-                Broken::Link(Condition::new("amqp:link:message-size-exceeded", "it is larger than we take"))
-            }
+            RecvError::MessageSizeExceeded(_) => Broken::too_large(),
             error => {
                 Broken::Lost(format!("the server broke the protocol ({})", one_line(&error.to_string())))
             }

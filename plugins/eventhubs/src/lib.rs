@@ -19,3 +19,11 @@ mod value;
 pub mod wire;
 
 pub use connect::EventHubs;
+
+/// Peers that send anything, for what is fuzzed.
+#[doc(hidden)]
+pub mod hostile {
+    pub use crate::client::hostile as server;
+    #[cfg(feature = "serve")]
+    pub use crate::serve::hostile as client;
+}

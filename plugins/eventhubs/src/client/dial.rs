@@ -18,6 +18,7 @@ use tracemq_plugin_api::prelude::*;
 
 use super::guard::Guard;
 use super::node::Node;
+use super::payloads::Payloads;
 use super::sasl::log_in;
 use super::token::Tokens;
 use super::{GOODBYE, QUEUED_FRAMES, unique};
@@ -44,6 +45,7 @@ pub(super) struct Opened {
     pub(super) connection: ConnectionHandle<()>,
     /// For the links that carry events.
     pub(super) data: SessionHandle<()>,
+    pub(super) payloads: Payloads,
     control: SessionHandle<()>,
     tokens: Option<Tokens>,
     management: Option<Node>,
@@ -94,7 +96,8 @@ impl Dial {
         let mut stream = BufReader::new(self.dial().await?);
         log_in(&mut stream, &settings.login, &settings.hostname).await.map_err(at)?;
         let ahead = stream.buffer().to_vec();
-        let stream = Guard::new(stream.into_inner(), &ahead, FRAME as usize);
+        let payloads = Payloads::default();
+        let stream = Guard::new(stream.into_inner(), &ahead, FRAME as usize, payloads.clone());
         let mut builder = Amqp::builder()
             .container_id(format!("tracemq-{}", unique()))
             .hostname(settings.hostname.as_str())
@@ -116,13 +119,13 @@ impl Dial {
         let patience = settings.net.timeout.connect_timeout.duration();
         let tokens = match &settings.login {
             Login::Tokens(credential) => {
-                let node = Node::attach(&mut control, CBS, patience).await.map_err(at)?;
+                let node = Node::attach(&mut control, &payloads, CBS, patience).await.map_err(at)?;
                 let authority = settings.authority.clone();
                 Some(Tokens::new(node, credential.clone(), settings.token_lifetime, authority))
             }
             _ => None,
         };
-        Ok(Opened { connection, data, control, tokens, management: None, patience })
+        Ok(Opened { connection, data, payloads, control, tokens, management: None, patience })
     }
 
     async fn dial(&self) -> Result<Stream, NetError> {
@@ -179,7 +182,7 @@ impl Opened {
         };
         let node = match self.management.take() {
             Some(node) => node,
-            None => Node::attach(&mut self.control, MANAGEMENT, self.patience).await?,
+            None => Node::attach(&mut self.control, &self.payloads, MANAGEMENT, self.patience).await?,
         };
         Ok((self.management.insert(node), token))
     }

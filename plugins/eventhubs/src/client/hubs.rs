@@ -1,13 +1,14 @@
 //! What the service says of hubs and their partitions: `$management`.
 
 use fe2o3_amqp_types::messaging::ApplicationProperties;
-use serde_amqp::Value;
+use serde_amqp::Value as OutgoingValue;
 use serde_json::json;
 use tracemq_plugin_api::prelude::*;
 
 use super::dial::Opened;
 use super::node::{Answer, Question};
 use crate::value;
+use crate::wire::{Malformed, Value};
 
 /// The most partitions that a hub may have.
 const MOST_PARTITIONS: usize = 2048;
@@ -61,7 +62,7 @@ impl Opened {
         if !answer.is_good() {
             return Err(answer.condition.error(&format!("the hub {hub:?}")));
         }
-        Hub::read(&answer.body)
+        Hub::read(answer.body())
     }
 
     /// In the order of `ids`.
@@ -73,7 +74,7 @@ impl Opened {
                 if !answer.is_good() {
                     return Err(answer.condition.error(&format!("partition {id} of the hub {hub:?}")));
                 }
-                partitions.push(Partition::read(&answer.body)?);
+                partitions.push(Partition::read(answer.body())?);
             }
         }
         Ok(partitions)
@@ -121,23 +122,19 @@ impl Opened {
             if let Some(partition) = partition {
                 properties = properties.insert("partition", *partition);
             }
-            (properties.build(), Value::Null)
+            (properties.build(), OutgoingValue::Null)
         };
         node.ask(partitions.iter().map(question).collect()).await
     }
 }
 
 impl Hub {
-    fn read(body: &Value) -> Result<Hub> {
-        let partitions = match field(body, "partition_ids") {
-            Some(Value::Array(ids)) => ids.0.iter().map(text).collect::<Option<Vec<_>>>(),
-            Some(Value::List(ids)) => ids.iter().map(text).collect(),
-            _ => None,
-        };
+    fn read(body: Value<'_>) -> Result<Hub> {
+        let partitions = body.get("partition_ids").and_then(texts);
         match partitions {
             Some(partitions) if partitions.len() <= MOST_PARTITIONS => Ok(Hub {
-                name: field(body, "name").and_then(text).unwrap_or_default(),
-                created: field(body, "created_at").and_then(time),
+                name: body.get("name").map(value::text).unwrap_or_default(),
+                created: body.get("created_at").and_then(|time| time.timestamp()),
                 partitions,
             }),
             _ => Err(unreadable()),
@@ -146,49 +143,28 @@ impl Hub {
 }
 
 impl Partition {
-    fn read(body: &Value) -> Result<Partition> {
+    fn read(body: Value<'_>) -> Result<Partition> {
+        let number = |name| body.get(name).and_then(|number| number.signed()).ok_or_else(unreadable);
+        let time = body.get("last_enqueued_time_utc").and_then(|time| time.timestamp());
         Ok(Partition {
-            id: field(body, "partition").and_then(text).ok_or_else(unreadable)?,
-            first: field(body, "begin_sequence_number").and_then(number).ok_or_else(unreadable)?,
-            last: field(body, "last_enqueued_sequence_number").and_then(number).ok_or_else(unreadable)?,
-            last_offset: field(body, "last_enqueued_offset").and_then(text).unwrap_or_default(),
+            id: body.get("partition").and_then(|id| id.text()).ok_or_else(unreadable)?.to_owned(),
+            first: number("begin_sequence_number")?,
+            last: number("last_enqueued_sequence_number")?,
+            last_offset: body.get("last_enqueued_offset").map(value::text).unwrap_or_default(),
             // An empty partition's is the year 1.
-            last_time: field(body, "last_enqueued_time_utc").and_then(time).filter(|time| *time > 0),
-            empty: matches!(field(body, "is_partition_empty"), Some(Value::Bool(true))),
+            last_time: time.filter(|time| *time > 0),
+            empty: body.get("is_partition_empty").and_then(|empty| empty.bool()) == Some(true),
         })
     }
 }
 
-fn field<'a>(body: &'a Value, name: &str) -> Option<&'a Value> {
-    let Value::Map(map) = body else { return None };
-    let found = map.iter().find(|(key, _)| match key {
-        Value::String(key) => key == name,
-        Value::Symbol(key) => key.as_str() == name,
-        _ => false,
-    });
-    found.map(|(_, value)| value)
-}
-
-fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Symbol(text) => Some(text.as_str().to_owned()),
-        _ => None,
-    }
-}
-
-fn number(value: &Value) -> Option<i64> {
-    match value {
-        Value::Long(number) => Some(*number),
-        Value::Int(number) => Some(i64::from(*number)),
-        _ => None,
-    }
-}
-
-fn time(value: &Value) -> Option<i64> {
-    match value {
-        Value::Timestamp(time) => Some(time.milliseconds()),
-        _ => None,
+/// The texts of an array or a list.
+fn texts(value: Value<'_>) -> Option<Vec<String>> {
+    let text = |item: Result<Value<'_>, Malformed>| item.ok()?.text().map(str::to_owned);
+    match (value.array(), value.list()) {
+        (Some(elements), _) => elements.map(text).collect(),
+        (None, Some(items)) => items.map(text).collect(),
+        (None, None) => None,
     }
 }
 
@@ -199,33 +175,48 @@ fn unreadable() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_amqp::primitives::{Array, OrderedMap, Timestamp};
+    use crate::wire::{Reader, Writer};
 
-    fn map(fields: Vec<(&str, Value)>) -> Value {
-        let mut map = OrderedMap::new();
-        for (name, value) in fields {
-            map.insert(Value::String(name.into()), value);
-        }
-        Value::Map(map)
+    fn with<T>(fill: impl FnOnce(&mut Writer<'_>), look: impl FnOnce(Value<'_>) -> T) -> T {
+        let mut bytes = Vec::new();
+        Writer::new(&mut bytes).map(fill);
+        look(Reader::new(&bytes).value().expect("a value"))
     }
 
     #[test]
     fn answers_are_read() {
-        let ids = Value::Array(Array(vec![Value::String("0".into()), Value::String("1".into())]));
-        let hub = Hub::read(&map(vec![("name", Value::String("h".into())), ("partition_ids", ids)]))
-            .expect("a hub");
-        assert_eq!((hub.name.as_str(), hub.partitions.len()), ("h", 2));
-        let empty = map(vec![
-            ("partition", Value::String("0".into())),
-            ("begin_sequence_number", Value::Long(-1)),
-            ("last_enqueued_sequence_number", Value::Long(-1)),
-            ("last_enqueued_time_utc", Value::Timestamp(Timestamp::from_milliseconds(-62_135_596_800_000))),
-            ("is_partition_empty", Value::Bool(true)),
-        ]);
-        let partition = Partition::read(&empty).expect("a partition");
-        assert_eq!((partition.last, partition.last_time, partition.empty), (-1, None, true));
-        for wrong in [Value::Null, map(vec![("partition_ids", Value::Int(3))])] {
-            assert!(Hub::read(&wrong).is_err() && Partition::read(&wrong).is_err());
+        for as_list in [false, true] {
+            let fill = |w: &mut Writer<'_>| {
+                w.string("name");
+                w.string("h");
+                w.symbol("partition_ids");
+                match as_list {
+                    true => w.list(|w| ["0", "1"].into_iter().for_each(|id| w.string(id))),
+                    false => w.strings(["0", "1"].into_iter()),
+                }
+            };
+            let hub = with(fill, Hub::read).expect("a hub");
+            assert_eq!((hub.name.as_str(), hub.partitions.len()), ("h", 2));
         }
+        let empty = |w: &mut Writer<'_>| {
+            w.string("partition");
+            w.string("0");
+            w.string("begin_sequence_number");
+            w.long(-1);
+            w.string("last_enqueued_sequence_number");
+            w.long(-1);
+            w.string("last_enqueued_time_utc");
+            w.timestamp(-62_135_596_800_000);
+            w.string("is_partition_empty");
+            w.bool(true);
+        };
+        let partition = with(empty, Partition::read).expect("a partition");
+        assert_eq!((partition.last, partition.last_time, partition.empty), (-1, None, true));
+        let wrong = |w: &mut Writer<'_>| {
+            w.string("partition_ids");
+            w.int(3);
+        };
+        assert!(with(wrong, Hub::read).is_err() && with(wrong, Partition::read).is_err());
+        assert!(Hub::read(Value::NULL).is_err() && Partition::read(Value::NULL).is_err());
     }
 }

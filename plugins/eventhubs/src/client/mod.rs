@@ -5,11 +5,14 @@
 
 mod backoff;
 mod dial;
+mod filler;
 mod guard;
+pub mod hostile;
 mod hubs;
 mod ledger;
 mod node;
 mod packing;
+mod payloads;
 mod publisher;
 mod reader;
 mod sasl;
@@ -42,7 +45,7 @@ const ORDERS: usize = 16;
 /// How long a goodbye may take, at each step.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// The largest message that is taken, in bytes: no event of a hub comes near it.
-const LARGEST: u64 = 128 << 20;
+const LARGEST: usize = 128 << 20;
 /// Frames that may wait inside of a session or a link.
 const QUEUED_FRAMES: usize = 2048;
 

@@ -5,25 +5,28 @@
 
 use std::time::Duration;
 
-use fe2o3_amqp::link::{Receiver, RecvError, Sender};
+use bytes::Bytes;
+use fe2o3_amqp::link::{Receiver, Sender};
 use fe2o3_amqp::session::SessionHandle;
 use fe2o3_amqp_types::messaging::{
-    AmqpValue, ApplicationProperties, Body, Message, MessageId, Properties, Source, Target,
+    AmqpValue, ApplicationProperties, Batch as Sections, Data, Message as Outgoing, Properties, Source,
+    Target,
 };
-use fe2o3_amqp_types::primitives::SimpleValue;
-use serde_amqp::Value;
+use serde_amqp::Value as OutgoingValue;
 use tokio::time::timeout;
 use tracemq_plugin_api::prelude::*;
 
+use super::payloads::{Inbox, Payloads};
 use super::{QUEUED_FRAMES, unique};
 use crate::error::{Broken, Condition};
 use crate::value;
+use crate::wire::{Malformed, Message, Value};
 
 /// In bytes.
-const LARGEST_ANSWER: u64 = 4 << 20;
+const LARGEST_ANSWER: usize = 4 << 20;
 
 /// A question without its ids.
-pub(super) type Question = (ApplicationProperties, Value);
+pub(super) type Question = (ApplicationProperties, OutgoingValue);
 
 /// What a node answered.
 #[derive(Debug)]
@@ -32,20 +35,20 @@ pub(super) struct Answer {
     pub(super) status: i64,
     /// What the service says about it; may have a condition of its own.
     pub(super) condition: Condition,
-    pub(super) body: Value,
+    message: Bytes,
 }
 
 impl Answer {
-    fn read(message: Message<Body<Value>>) -> (Option<MessageId>, Answer) {
-        let mut properties = message.application_properties.map(|map| map.0).unwrap_or_default();
-        let mut take = |names: [&str; 2]| names.iter().find_map(|name| properties.swap_remove(*name));
-        let text = |value: Option<SimpleValue>| {
-            let bytes = value.map(value::simple_bytes).unwrap_or_default();
-            String::from_utf8_lossy(&bytes).into_owned()
+    /// The id of the question, and the answer.
+    fn read(bytes: Bytes) -> Result<(String, Answer), Malformed> {
+        let message = Message::read(&bytes)?;
+        let text = |names: [&str; 2]| {
+            let found = names.iter().find_map(|name| message.application.get(name));
+            found.map(value::text).unwrap_or_default()
         };
-        let status = text(take(["status-code", "statusCode"])).parse().unwrap_or(0);
-        let said = text(take(["status-description", "statusDescription"]));
-        let name = text(take(["error-condition", "errorCondition"]));
+        let status = text(["status-code", "statusCode"]).parse().unwrap_or(0);
+        let said = text(["status-description", "statusDescription"]);
+        let name = text(["error-condition", "errorCondition"]);
         let name = match (name.as_str(), status) {
             ("", 401 | 403) => "amqp:unauthorized-access".to_owned(),
             ("", 404) => "amqp:not-found".to_owned(),
@@ -54,9 +57,13 @@ impl Answer {
             ("", status) => format!("status {status}"),
             (name, _) => crate::error::one_line(name),
         };
-        let body = if let Body::Value(AmqpValue(value)) = message.body { value } else { Value::Null };
-        let id = message.properties.and_then(|properties| properties.correlation_id);
-        (id, Answer { status, condition: Condition::new(name, &said), body })
+        let id = value::text(message.properties().correlation_id);
+        Ok((id, Answer { status, condition: Condition::new(name, &said), message: bytes }))
+    }
+
+    /// The value that it consists of.
+    pub(super) fn body(&self) -> Value<'_> {
+        Message::read(&self.message).ok().and_then(|message| message.body().next()).unwrap_or(Value::NULL)
     }
 
     pub(super) fn is_good(&self) -> bool {
@@ -68,6 +75,7 @@ impl Answer {
 pub(super) struct Node {
     sender: Sender,
     receiver: Receiver,
+    inbox: Inbox,
     reply_to: String,
     asked: u64,
     patience: Duration,
@@ -78,6 +86,7 @@ impl Node {
     /// `patience` is for each step with the node.
     pub(super) async fn attach(
         session: &mut SessionHandle<()>,
+        payloads: &Payloads,
         address: &'static str,
         patience: Duration,
     ) -> Result<Node> {
@@ -90,21 +99,23 @@ impl Node {
                 .attach(session)
                 .await
                 .map_err(|error| Broken::from(&error))?;
+            let name = format!("{address}-receiver-{reply_to}");
+            let inbox = payloads.link(&name, LARGEST_ANSWER);
             let mut receiver = Receiver::builder()
-                .name(format!("{address}-receiver-{reply_to}"))
+                .name(name)
                 .source(address)
                 .target(Target::builder().address(reply_to.as_str()).build())
-                .max_message_size(LARGEST_ANSWER)
+                .max_message_size(LARGEST_ANSWER as u64)
                 .verify_incoming_source(false);
             receiver.buffer_size = QUEUED_FRAMES;
             let receiver = receiver.attach(session).await.map_err(|error| Broken::from(&error))?;
-            Ok::<_, Broken>((sender, receiver))
+            Ok::<_, Broken>((sender, receiver, inbox))
         };
-        let (sender, receiver) = match timeout(patience, attach).await {
+        let (sender, receiver, inbox) = match timeout(patience, attach).await {
             Ok(links) => links.map_err(|broken| broken.error(address))?,
             Err(_) => return Err(silent(address, patience)),
         };
-        Ok(Node { sender, receiver, reply_to, asked: 0, patience, address })
+        Ok(Node { sender, receiver, inbox, reply_to, asked: 0, patience, address })
     }
 
     /// Asks, and returns the answers in the order of the questions.
@@ -121,7 +132,7 @@ impl Node {
         let first = self.asked;
         let mut answers: Vec<Option<Answer>> = Vec::new();
         for (properties, body) in questions {
-            let message = Message {
+            let message = Outgoing {
                 header: None,
                 delivery_annotations: None,
                 message_annotations: None,
@@ -142,16 +153,14 @@ impl Node {
         }
         let mut open = answers.len();
         while open > 0 {
-            let delivery = match self.receiver.recv::<Body<Value>>().await {
-                Ok(delivery) => delivery,
-                Err(RecvError::MessageDecode(_)) => {
-                    return Err(Broken::Lost("the server's answer can't be read".into()));
-                }
-                Err(error) => return Err(Broken::from(&error)),
-            };
+            let delivery = self.receiver.recv::<Sections<Data>>().await;
+            let delivery = delivery.map_err(|error| Broken::from(&error))?;
             self.receiver.accept(&delivery).await.map_err(|_| Broken::Lost("the connection broke".into()))?;
-            let (id, answer) = Answer::read(delivery.into_message());
-            let number = id.and_then(|id| value::id_text(&id).parse::<u64>().ok());
+            let answer = self.inbox.take(delivery.body()).map(Answer::read);
+            let Ok(Ok((id, answer))) = answer else {
+                return Err(Broken::Lost("the server's answer can't be read".into()));
+            };
+            let number = id.parse::<u64>().ok();
             let place = number
                 .and_then(|number| usize::try_from(number.checked_sub(first)?).ok())
                 .and_then(|index| answers.get_mut(index));
@@ -173,28 +182,41 @@ fn silent(address: &str, patience: Duration) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::{Writer, code};
 
     #[test]
     fn answers_are_read_whatever_they_hold() {
-        let answer = |properties: ApplicationProperties| {
-            Answer::read(Message::builder().application_properties(properties).body(Body::Empty).build()).1
+        let answer = |fill: &dyn Fn(&mut Writer<'_>)| {
+            let mut bytes = Vec::new();
+            Writer::new(&mut bytes).describe(code::APPLICATION_PROPERTIES).map(|w| fill(w));
+            Answer::read(Bytes::from(bytes)).expect("an answer").1
         };
-        let good = answer(ApplicationProperties::builder().insert("status-code", 202_i32).build());
-        assert!(good.is_good());
-        let denied = answer(
-            ApplicationProperties::builder()
-                .insert("statusCode", 401_i64)
-                .insert("status-description", "no\u{7} way")
-                .build(),
-        );
+        let good = answer(&|w| {
+            w.string("status-code");
+            w.int(202);
+        });
+        assert!(good.is_good() && good.body().is_null());
+        let denied = answer(&|w| {
+            w.string("statusCode");
+            w.long(401);
+            w.string("status-description");
+            w.string("no\u{7} way");
+        });
         assert!(!denied.is_good());
         assert_eq!(denied.condition.error("x").kind(), ErrorKind::AUTH);
         assert_eq!(denied.condition.text, "no way");
-        let custom = ApplicationProperties::builder()
-            .insert("status-code", 400_u32)
-            .insert("error-condition", "com.microsoft:argument-error")
-            .build();
-        assert_eq!(answer(custom).condition.name, "com.microsoft:argument-error");
-        assert_eq!(answer(ApplicationProperties::builder().insert("status-code", "x").build()).status, 0);
+        let custom = answer(&|w| {
+            w.string("status-code");
+            w.uint(400);
+            w.string("error-condition");
+            w.symbol("com.microsoft:argument-error");
+        });
+        assert_eq!(custom.condition.name, "com.microsoft:argument-error");
+        let other = answer(&|w| {
+            w.string("status-code");
+            w.string("x");
+        });
+        assert_eq!(other.status, 0);
+        assert!(Answer::read(Bytes::from_static(b"\x40")).is_err());
     }
 }

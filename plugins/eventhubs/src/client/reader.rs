@@ -14,24 +14,26 @@ use std::time::Duration;
 use fe2o3_amqp::Delivery;
 use fe2o3_amqp::link::delivery::DeliveryInfo;
 use fe2o3_amqp::link::{Receiver, RecvError};
-use fe2o3_amqp_types::messaging::Body;
-use serde_amqp::Value;
+use fe2o3_amqp_types::messaging::{Batch as Sections, Data};
 use tokio::sync::watch;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout};
 use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::sdk::{MAX_BATCH, Permit};
 
+use super::filler::Filler;
+use super::payloads::{Inbox, Missing};
 use super::window::Window;
 use super::{GOODBYE, stopped};
 use crate::error::Broken;
-use crate::message::Filler;
 
 /// Bytes of a batch, above which the next event waits for the next one.
 const BATCH_BYTES: usize = 1 << 20;
 /// A link has been drained when nothing has come for so long.
 const QUIET: Duration = Duration::from_millis(50);
 
-type Event = Delivery<Body<Value>>;
+/// A delivery, and by what its message is found.
+type Event = Delivery<Sections<Data>>;
 
 /// The host's queue, shared by the links of a subscription.
 #[derive(Clone)]
@@ -68,6 +70,7 @@ pub(super) struct Reader {
     /// The link's place among those of the subscription.
     pub(super) index: usize,
     pub(super) receiver: Receiver,
+    pub(super) inbox: Inbox,
     pub(super) filler: Filler,
     pub(super) window: Window,
     pub(super) output: Output,
@@ -89,6 +92,17 @@ pub(super) struct Ended {
     pub(super) progress: Progress,
     /// `Ok`: it was told to stop.
     pub(super) result: Result<(), Broken>,
+}
+
+/// Events that are handed over together.
+#[derive(Default)]
+struct Taken {
+    batch: BatchBuilder,
+    /// Bytes of their payloads.
+    bytes: usize,
+    infos: Vec<DeliveryInfo>,
+    /// Of those that are left out.
+    unreadable: Vec<DeliveryInfo>,
 }
 
 /// Deliveries that the host has not dealt with, each with its place in the order of the whole subscription.
@@ -119,9 +133,9 @@ impl Reader {
                     self.settle(unshown).await?;
                     continue;
                 }
-                first = self.receiver.recv::<Body<Value>>() => first,
+                first = self.receiver.recv::<Sections<Data>>() => first,
             };
-            let Some(first) = self.readable(first).await? else { continue };
+            let first = first.map_err(|error| Broken::from(&error))?;
             let permit = tokio::select! {
                 biased;
                 () = stopped(&mut self.stop) => None,
@@ -138,61 +152,58 @@ impl Reader {
 
     /// Hands over an event with all that have come behind it.
     async fn hand_over(&mut self, first: Event, permit: Permit, unshown: &mut Unshown) -> Result<(), Broken> {
-        let mut batch = BatchBuilder::new();
-        let mut infos = Vec::new();
-        let mut bytes = self.add(first, &mut batch, &mut infos);
-        let mut failed = None;
-        while batch.len() < MAX_BATCH && bytes < BATCH_BYTES && self.window.has_credit() {
-            match now(self.receiver.recv::<Body<Value>>()).await {
+        let mut taken = Taken::default();
+        let mut failed = self.add(first, &mut taken).err();
+        while failed.is_none()
+            && taken.batch.len() < MAX_BATCH
+            && taken.bytes < BATCH_BYTES
+            && self.window.has_credit()
+        {
+            match now(self.receiver.recv::<Sections<Data>>()).await {
                 None => break,
-                Some(next) => match self.readable(next).await {
-                    Ok(Some(next)) => bytes += self.add(next, &mut batch, &mut infos),
-                    Ok(None) => {}
-                    Err(broken) => {
-                        failed = Some(broken);
-                        break;
-                    }
-                },
+                Some(Ok(next)) => failed = self.add(next, &mut taken).err(),
+                Some(Err(error)) => failed = Some(Broken::from(&error)),
             }
         }
-        let before = self.output.send(permit, batch.finish());
+        if !taken.batch.is_empty() {
+            let before = self.output.send(permit, taken.batch.finish());
+            if let Settling::WhenShown(_) = self.settling {
+                unshown.extend((before..).zip(taken.infos.drain(..)));
+            }
+        }
         if let Some(broken) = failed {
             return Err(broken);
         }
+        if !taken.unreadable.is_empty() {
+            self.receiver.release_all(taken.unreadable).await.map_err(|_| lost())?;
+        }
         match self.settling {
-            Settling::AtOnce => self.receiver.accept_all(infos).await.map_err(|_| lost())?,
-            Settling::WhenShown(_) => {
-                unshown.extend((before..).zip(infos));
-                self.settle(unshown).await?;
+            Settling::AtOnce => self.receiver.accept_all(taken.infos).await.map_err(|_| lost()),
+            Settling::WhenShown(_) => self.settle(unshown).await,
+        }
+    }
+
+    /// Adds the event to what is handed over; one that can't be read is left to others.
+    fn add(&mut self, event: Event, taken: &mut Taken) -> Result<(), Broken> {
+        let (info, message) = event.into_parts();
+        let bytes = self.inbox.take(&message.body).map_err(|missing| match missing {
+            Missing::TooLarge => Broken::too_large(),
+            Missing::Unknown => lost(),
+        })?;
+        match self.filler.add(&mut taken.batch, &bytes) {
+            Ok(added) => {
+                self.window.taken(added.size);
+                self.progress.last = added.sequence.or(self.progress.last);
+                taken.bytes += added.size;
+                taken.infos.push(info);
+            }
+            Err(error) => {
+                log::warn!("a message can't be read and is left out: {error}");
+                self.window.taken(0);
+                taken.unreadable.push(info);
             }
         }
         Ok(())
-    }
-
-    fn add(&mut self, event: Event, batch: &mut BatchBuilder, infos: &mut Vec<DeliveryInfo>) -> usize {
-        let (info, message) = event.into_parts();
-        infos.push(info);
-        let added = self.filler.add(batch, message);
-        self.window.taken(added.size);
-        self.progress.last = added.sequence.or(self.progress.last);
-        added.size
-    }
-
-    /// The event; `None` when it was one that can't be read, and that others are to have.
-    async fn readable(&mut self, received: Result<Event, RecvError>) -> Result<Option<Event>, Broken> {
-        match received {
-            Ok(event) => Ok(Some(event)),
-            Err(RecvError::MessageDecode(error)) => {
-                log::warn!(
-                    "a message can't be read and is left out: {}",
-                    crate::error::one_line(&error.source.to_string())
-                );
-                self.window.taken(0);
-                self.receiver.release(error.info).await.map_err(|_| lost())?;
-                Ok(None)
-            }
-            Err(error) => Err(Broken::from(&error)),
-        }
     }
 
     /// Accepts what the host has dealt with.
@@ -213,13 +224,13 @@ impl Reader {
             let back = unshown.into_iter().map(|(_, info)| info);
             self.receiver.release_all(back).await.map_err(|_| lost())?;
             self.receiver.drain().await.map_err(|_| lost())?;
-            while let Ok(received) = timeout(QUIET, self.receiver.recv::<Body<Value>>()).await {
+            while let Ok(received) = timeout(QUIET, self.receiver.recv::<Sections<Data>>()).await {
                 if matches!(received, Err(RecvError::TransferLimitExceeded)) {
                     continue;
                 }
-                if let Some(event) = self.readable(received).await? {
-                    self.receiver.release(event).await.map_err(|_| lost())?;
-                }
+                let event = received.map_err(|error| Broken::from(&error))?;
+                drop(self.inbox.take(event.body()));
+                self.receiver.release(event).await.map_err(|_| lost())?;
             }
             Ok::<(), Broken>(())
         };
@@ -247,9 +258,9 @@ async fn shown(settling: &mut Settling) {
     }
 }
 
-/// The result of a future that need not wait.
+/// The result of a future that need not wait. It does not have to either because this task has had its share: a batch ends.
 async fn now<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
+    let mut future = pin!(unconstrained(future));
     std::future::poll_fn(|context| {
         Poll::Ready(match future.as_mut().poll(context) {
             Poll::Ready(value) => Some(value),

@@ -21,12 +21,13 @@ use tracemq_plugin_api::prelude::*;
 
 use super::backoff::Backoff;
 use super::dial::{Dial, Opened};
+use super::filler::Filler;
+use super::payloads::Inbox;
 use super::reader::{Ended, Output, Progress, Reader, Settling};
 use super::window::Window;
 use super::{GOODBYE, LARGEST, QUEUED_FRAMES, stopped, unique};
 use crate::address::Address;
 use crate::error::{Broken, Condition};
-use crate::message::Filler;
 use crate::position::{Position, Start};
 use crate::subscribe::Wish;
 
@@ -323,10 +324,12 @@ impl Stream {
                 Err(Error::new(ErrorKind::TIMEOUT, format!("{name}: the server does not answer")).temporary())
             }
         };
+        let (receiver, inbox) = receiver?;
         let budget = BUDGET / self.sources.len().max(1);
         Ok(Reader {
             index,
-            receiver: receiver?,
+            receiver,
+            inbox,
             filler: Filler::new(source.entity.clone(), source.partition.clone()),
             window: Window::new(self.wish.prefetch, budget),
             output: self.output.clone(),
@@ -391,17 +394,20 @@ async fn sources(dial: &Dial, wish: &Wish, opened: &mut Opened) -> Result<Vec<So
     Ok(sources)
 }
 
-async fn receiver(source: &Source, wish: &Wish, opened: &mut Opened) -> Result<Receiver, Broken> {
+async fn receiver(source: &Source, wish: &Wish, opened: &mut Opened) -> Result<(Receiver, Inbox), Broken> {
+    let name = format!("tracemq-{}", unique());
+    let inbox = opened.payloads.link(&name, LARGEST);
     let Some(partition) = &source.partition else {
         let mut builder = Receiver::builder()
-            .name(format!("tracemq-{}", unique()))
+            .name(name)
             .source(AmqpSource::builder().address(source.entity.as_str()).build())
             .receiver_settle_mode(ReceiverSettleMode::First)
             .credit_mode(CreditMode::Manual)
-            .max_message_size(LARGEST)
+            .max_message_size(LARGEST as u64)
             .verify_incoming_source(false);
         builder.buffer_size = QUEUED_FRAMES;
-        return builder.attach(&mut opened.data).await.map_err(|error| Broken::from(&error));
+        let receiver = builder.attach(&mut opened.data).await.map_err(|error| Broken::from(&error))?;
+        return Ok((receiver, inbox));
     };
     let address = Address::Reader {
         hub: source.entity.clone(),
@@ -414,7 +420,6 @@ async fn receiver(source: &Source, wish: &Wish, opened: &mut Opened) -> Result<R
     };
     let mut filters = FilterSet::new();
     filters.insert(Symbol::from(FILTER), Value::Described(Box::new(filter)));
-    let name = format!("tracemq-{}", unique());
     let mut properties = Fields::new();
     properties.insert(Symbol::from(RECEIVER_NAME), Value::String(name.clone()));
     if let Some(level) = wish.owner_level {
@@ -426,12 +431,13 @@ async fn receiver(source: &Source, wish: &Wish, opened: &mut Opened) -> Result<R
         .sender_settle_mode(SenderSettleMode::Settled)
         .receiver_settle_mode(ReceiverSettleMode::First)
         .credit_mode(CreditMode::Manual)
-        .max_message_size(LARGEST)
+        .max_message_size(LARGEST as u64)
         .properties(properties)
         .verify_incoming_source(false);
     if wish.lag {
         builder = builder.add_desired_capabilities(METRICS);
     }
     builder.buffer_size = QUEUED_FRAMES;
-    builder.attach(&mut opened.data).await.map_err(|error| Broken::from(&error))
+    let receiver = builder.attach(&mut opened.data).await.map_err(|error| Broken::from(&error))?;
+    Ok((receiver, inbox))
 }

@@ -5,6 +5,8 @@
 
 /// Credit of the first grant.
 const FIRST: u32 = 32;
+/// As large as an event may be, in bytes: so much is reckoned with before one has come.
+const EVENT: usize = 1 << 20;
 
 #[derive(Debug)]
 pub(super) struct Window {
@@ -41,7 +43,8 @@ impl Window {
         if self.left > self.size / 2 {
             return None;
         }
-        let affordable = u32::try_from(self.budget / self.average.max(1)).unwrap_or(u32::MAX).max(1);
+        let event = if self.size == 0 { EVENT } else { self.average.max(1) };
+        let affordable = u32::try_from(self.budget / event).unwrap_or(u32::MAX).max(1);
         self.size = self.size.saturating_mul(2).max(FIRST).min(self.most).min(affordable);
         self.left = self.size;
         Some(self.size)
@@ -55,7 +58,7 @@ mod tests {
     #[test]
     fn it_grows_with_small_events_and_not_with_large_ones() {
         let run = |bytes| {
-            let mut window = Window::new(1000, 1 << 20);
+            let mut window = Window::new(1000, 32 << 20);
             assert_eq!(window.due(), Some(FIRST));
             assert_eq!((window.due(), window.has_credit()), (None, true));
             let mut last = FIRST;
@@ -66,8 +69,10 @@ mod tests {
             last
         };
         assert_eq!(run(100), 1000);
-        assert_eq!(run(1 << 19), 2);
-        assert_eq!(run(5 << 20), 1);
-        assert_eq!(Window::new(3, 1 << 20).due(), Some(3));
+        assert_eq!(run(16 << 20), 2);
+        assert_eq!(run(100 << 20), 1);
+        assert_eq!(Window::new(3, 32 << 20).due(), Some(3));
+        // One of many links: it begins with what it can afford.
+        assert_eq!(Window::new(1000, 2 << 20).due(), Some(2));
     }
 }

@@ -10,6 +10,7 @@ mod engine;
 mod feed;
 mod front;
 mod handshake;
+pub mod hostile;
 mod hub;
 mod incoming;
 mod key_hash;

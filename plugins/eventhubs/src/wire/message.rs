@@ -11,6 +11,8 @@ pub const BATCH_FORMAT: u32 = 0x8001_3700;
 pub struct Message<'a> {
     /// The bytes of the header section.
     pub header: &'a [u8],
+    /// The map of the delivery annotations.
+    pub delivery_annotations: Value<'a>,
     /// The map of the message annotations.
     pub annotations: Value<'a>,
     /// The list of the properties.
@@ -40,6 +42,7 @@ impl<'a> Message<'a> {
         let null = Value::NULL;
         let mut message = Message {
             header: &[],
+            delivery_annotations: null,
             annotations: null,
             properties: null,
             application: null,
@@ -51,10 +54,8 @@ impl<'a> Message<'a> {
         while !reader.is_empty() {
             let here = reader.rest();
             let section = reader.value()?;
-            let code = section.descriptor().and_then(|code| u8::try_from(code).ok()).unwrap_or(0);
-            if !(code::HEADER..=code::FOOTER).contains(&code) {
-                return Err(Malformed::Unexpected("something that is no section of a message"));
-            }
+            let code = section_code(&section)
+                .ok_or(Malformed::Unexpected("something that is no section of a message"))?;
             let is_body = |code| (code::DATA..=code::VALUE).contains(&code);
             let again = code == last && matches!(code, code::DATA | code::SEQUENCE);
             if !again && (code <= last || is_body(code) && is_body(last)) {
@@ -68,6 +69,7 @@ impl<'a> Message<'a> {
             }
             match code {
                 code::HEADER => message.header = section.raw,
+                code::DELIVERY_ANNOTATIONS => message.delivery_annotations = section,
                 code::MESSAGE_ANNOTATIONS => message.annotations = section,
                 code::PROPERTIES => message.properties = section,
                 code::APPLICATION_PROPERTIES => message.application = section,
@@ -89,9 +91,49 @@ impl<'a> Message<'a> {
         let mut reader = Reader::new(self.body);
         std::iter::from_fn(move || {
             let section = reader.value().ok()?;
-            (section.descriptor() != Some(u64::from(code::FOOTER))).then_some(section)
+            (section_code(&section) != Some(code::FOOTER)).then_some(section)
         })
     }
+
+    /// What the body's sections are.
+    pub fn kind(&self) -> Kind {
+        match self.body().next().as_ref().and_then(section_code) {
+            Some(code::DATA) => Kind::Data,
+            Some(code::SEQUENCE) => Kind::Sequence,
+            Some(code::VALUE) => Kind::Value,
+            _ => Kind::Empty,
+        }
+    }
+}
+
+/// What a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Data,
+    Sequence,
+    Value,
+    /// There is none.
+    Empty,
+}
+
+/// Sections are described by a number, and seldom by the symbol that stands for it.
+fn section_code(section: &Value<'_>) -> Option<u8> {
+    let code = match section.descriptor() {
+        Some(code) => u8::try_from(code).ok()?,
+        None => match section.descriptor_symbol()? {
+            "amqp:header:list" => code::HEADER,
+            "amqp:delivery-annotations:map" => code::DELIVERY_ANNOTATIONS,
+            "amqp:message-annotations:map" => code::MESSAGE_ANNOTATIONS,
+            "amqp:properties:list" => code::PROPERTIES,
+            "amqp:application-properties:map" => code::APPLICATION_PROPERTIES,
+            "amqp:data:binary" => code::DATA,
+            "amqp:amqp-sequence:list" => code::SEQUENCE,
+            "amqp:amqp-value:*" => code::VALUE,
+            "amqp:footer:map" => code::FOOTER,
+            _ => return None,
+        },
+    };
+    (code::HEADER..=code::FOOTER).contains(&code).then_some(code)
 }
 
 /// The messages of a batch.
@@ -149,6 +191,14 @@ mod tests {
     }
 
     #[test]
+    fn sections_may_be_described_by_symbols() {
+        let bytes = b"\0\xa3\x1camqp:message-annotations:map\xc1\x06\x02\xa3\x01k\x54\x07\0\xa3\x10amqp:data:binary\xa0\x01x";
+        let found = Message::read(bytes).expect("a message");
+        assert_eq!(found.annotations.get("k").and_then(|value| value.signed()), Some(7));
+        assert_eq!((found.kind(), found.body().count()), (Kind::Data, 1));
+    }
+
+    #[test]
     fn batches() {
         let inner = |text: &[u8]| message(|w| w.describe(code::DATA).binary(text));
         let outer = message(|w| {
@@ -187,7 +237,7 @@ mod tests {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(message) = Message::read(&bytes) {
-                let _ = (message.properties(), batch(&message).map(|_| ()));
+                let _ = (message.properties(), message.kind(), batch(&message).map(|_| ()));
             }
         }
     }

@@ -12,7 +12,7 @@ pub enum Malformed {
     Short,
     /// No type has this code.
     Code(u8),
-    /// A descriptor that is described itself, or a described value within a described value.
+    /// A descriptor that is described itself, or a value with more descriptors than anybody gives one.
     Nested,
     /// A field is missing or of another type: which.
     Field(&'static str),
@@ -25,7 +25,9 @@ impl fmt::Display for Malformed {
         match self {
             Malformed::Short => f.write_str("the bytes end within a value"),
             Malformed::Code(code) => write!(f, "no AMQP type has the code 0x{code:02x}"),
-            Malformed::Nested => f.write_str("a described value within the description of another"),
+            Malformed::Nested => {
+                f.write_str("a described value within the description of another, or too many descriptions")
+            }
             Malformed::Field(name) => write!(f, "{name} is missing or of another type"),
             Malformed::Unexpected(what) => write!(f, "{what} can't be here"),
         }
@@ -36,12 +38,15 @@ impl std::error::Error for Malformed {}
 
 type Result<T> = std::result::Result<T, Malformed>;
 
+/// How many descriptors a value may have: that of a section, and those of what is in it.
+const DESCRIPTORS: usize = 8;
+
 /// A value, and its descriptor if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Value<'a> {
-    /// All of its bytes, descriptor and type code included.
+    /// All of its bytes, descriptor and type code included; an array's element has neither.
     pub raw: &'a [u8],
-    /// The bytes of the descriptor with its type code.
+    /// The bytes of the descriptor with its type code; of the outermost, when there are several.
     descriptor: &'a [u8],
     code: u8,
     /// The bytes behind the type code, and behind the size for types that have one.
@@ -104,18 +109,19 @@ impl<'a> Reader<'a> {
         let start = self.rest;
         let mut code = self.byte()?;
         let mut descriptor = &start[..0];
-        if code == 0 {
+        let mut descriptors = 0;
+        while code == 0 {
             let at = self.rest;
             let first = self.byte()?;
-            if first == 0 {
+            if first == 0 || descriptors == DESCRIPTORS {
                 return Err(Malformed::Nested);
             }
             self.data(first)?;
-            descriptor = &at[..at.len() - self.rest.len()];
-            code = self.byte()?;
-            if code == 0 {
-                return Err(Malformed::Nested);
+            if descriptors == 0 {
+                descriptor = &at[..at.len() - self.rest.len()];
             }
+            descriptors += 1;
+            code = self.byte()?;
         }
         let data = self.data(code)?;
         Ok(Value { raw: &start[..start.len() - self.rest.len()], descriptor, code, data })
@@ -167,6 +173,32 @@ impl<'a> Iterator for Items<'a> {
             self.left = 0;
         }
         Some(value)
+    }
+}
+
+/// The elements of an array, which share a type.
+#[derive(Clone, Copy, Debug)]
+pub struct Elements<'a> {
+    reader: Reader<'a>,
+    code: u8,
+    left: usize,
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Result<Value<'a>>;
+
+    fn next(&mut self) -> Option<Result<Value<'a>>> {
+        self.left = self.left.checked_sub(1)?;
+        let start = self.reader.rest;
+        let code = self.code;
+        let element = self.reader.data(code).map(|data| {
+            let raw = &start[..start.len() - self.reader.rest.len()];
+            Value { raw, descriptor: &[], code, data }
+        });
+        if element.is_err() {
+            self.left = 0;
+        }
+        Some(element)
     }
 }
 
@@ -260,6 +292,15 @@ impl<'a> Value<'a> {
         matches!(self.code, 0xA0 | 0xB0).then_some(self.data)
     }
 
+    /// The bytes of a string, a symbol or binary, whether they are UTF-8 or not.
+    pub fn bytes(&self) -> Option<&'a [u8]> {
+        matches!(self.code, 0xA0 | 0xB0 | 0xA1 | 0xB1 | 0xA3 | 0xB3).then_some(self.data)
+    }
+
+    pub fn char(&self) -> Option<char> {
+        if self.code == 0x73 { char::from_u32(u32::try_from(big_endian(self.data)).ok()?) } else { None }
+    }
+
     /// Its 16 bytes.
     pub fn uuid(&self) -> Option<&'a [u8]> {
         (self.code == 0x98).then_some(self.data)
@@ -295,33 +336,30 @@ impl<'a> Value<'a> {
         None
     }
 
+    /// The elements of an array. A descriptor that they share is left out.
+    pub fn array(&self) -> Option<Elements<'a>> {
+        let width = match self.code {
+            0xE0 => 1,
+            0xF0 => 4,
+            _ => return None,
+        };
+        let (count, rest) = self.data.split_at_checked(width)?;
+        let mut reader = Reader::new(rest);
+        let mut code = reader.byte().ok()?;
+        if code == 0 {
+            let descriptor = reader.byte().ok()?;
+            reader.data(descriptor).ok()?;
+            code = reader.byte().ok()?;
+        }
+        // Elements may take no bytes: as many as a peer cares to claim.
+        let left = usize::try_from(big_endian(count)).unwrap_or(usize::MAX).min(self.data.len());
+        Some(Elements { reader, code, left })
+    }
+
     /// Whether a field that holds a symbol or an array of symbols holds this one.
     pub fn has_symbol(&self, symbol: &str) -> bool {
-        if self.text() == Some(symbol) {
-            return true;
-        }
-        let (width, data) = match self.code {
-            0xE0 => (1, self.data),
-            0xF0 => (4, self.data),
-            _ => return false,
-        };
-        // Count, constructor, then the items, each with its size only.
-        let Some((count, rest)) = data.split_at_checked(width) else { return false };
-        let Some((&code, mut rest)) = rest.split_first() else { return false };
-        let width = match code {
-            0xA3 => 1,
-            0xB3 => 4,
-            _ => return false,
-        };
-        for _ in 0..big_endian(count) {
-            let Some((size, tail)) = rest.split_at_checked(width) else { return false };
-            let Some((text, tail)) = tail.split_at_checked(big_endian(size) as usize) else { return false };
-            if text == symbol.as_bytes() {
-                return true;
-            }
-            rest = tail;
-        }
-        false
+        let is = |value: Value<'_>| matches!(value.code, 0xA3 | 0xB3) && value.text() == Some(symbol);
+        self.text() == Some(symbol) || self.array().is_some_and(|mut all| all.any(|one| one.is_ok_and(is)))
     }
 }
 
@@ -380,8 +418,19 @@ mod tests {
         let described = value(b"\0\xa3\x03a:b\xa1\x01x");
         assert_eq!((described.descriptor_symbol(), described.text()), (Some("a:b"), Some("x")));
         assert!(value(b"\x45").list().expect("an empty list").next().is_none());
+        let twice = value(b"\0\x53\x77\0\x53\x01\x50\x05");
+        assert_eq!((twice.descriptor(), twice.unsigned()), (Some(0x77), Some(5)));
         let symbols = value(b"\xe0\x08\x02\xa3\x01a\x03b:c");
         assert!(symbols.has_symbol("b:c") && symbols.has_symbol("a") && !symbols.has_symbol("b"));
+        let numbers = |bytes| -> Option<Vec<_>> {
+            Some(value(bytes).array()?.map(|one| one.ok().and_then(|one| one.signed())).collect())
+        };
+        assert_eq!(numbers(b"\xe0\x06\x02\x61\0\x07\xff\xff"), Some(vec![Some(7), Some(-1)]));
+        assert_eq!(numbers(b"\xe0\x07\x02\0\x53\x01\x50\x05\x06"), Some(vec![Some(5), Some(6)]));
+        // Less than is claimed, and more than there can be.
+        assert_eq!(numbers(b"\xe0\x03\x09\x50\x05"), Some(vec![Some(5), None]));
+        assert!(value(b"\xf0\0\0\0\x05\xff\xff\xff\xff\x45").array().is_some_and(|all| all.count() <= 5));
+        assert_eq!(numbers(b"\xc0\x01\0"), None);
     }
 
     #[test]
@@ -391,7 +440,7 @@ mod tests {
             (b"\xa1\x05abc", Malformed::Short),
             (b"\xb0\xff\xff\xff\xff", Malformed::Short),
             (b"\0\0\0\0", Malformed::Nested),
-            (b"\0\x53\x01\0\x53\x02\x40", Malformed::Nested),
+            (&b"\0\x53\x01".repeat(9), Malformed::Nested),
             (b"\x10", Malformed::Code(0x10)),
         ] {
             assert_eq!(Reader::new(bytes).value(), Err(why), "{bytes:?}");
@@ -410,6 +459,7 @@ mod tests {
             while let Ok(value) = reader.value() {
                 let _ = (value.unsigned(), value.signed(), value.text(), value.bool(), value.float(), value.descriptor());
                 let _ = (value.descriptor_symbol(), value.get("x"), value.has_symbol("x"), value.timestamp());
+                let _ = (value.char(), value.bytes(), value.array().map(Iterator::count));
                 if let Some(items) = value.list() {
                     let _ = items.fields::<14>();
                 }
