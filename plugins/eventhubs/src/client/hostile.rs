@@ -44,10 +44,10 @@ pub fn receive(bytes: &[u8]) {
         if let Ok((Performative::Transfer(transfer), payload)) = Performative::read(&frame[header.body..]) {
             let number = payload.get(5..).map(<[u8]>::to_vec);
             sections.extend(number.map(|number| Data(Binary::from(number))));
-            if !transfer.more {
-                if let Ok(message) = inbox.take(&Sections::new(std::mem::take(&mut sections))) {
-                    show(&message);
-                }
+            if !transfer.more
+                && let Ok(message) = inbox.take(&Sections::new(std::mem::take(&mut sections)))
+            {
+                show(&message);
             }
         }
         rest += header.size;
