@@ -12,6 +12,7 @@ use super::run::{self, Cut, Ending, Limits, Serving, Stop};
 use super::subscribe::{self, Receiver};
 use crate::failure::{Exit, Failure};
 use crate::output::{Formatter, Printer, Sink, Style, events};
+use crate::redact;
 use clap::{Arg, ArgAction, Command};
 use serde_json::json;
 use std::future::pending;
@@ -89,17 +90,24 @@ async fn serve(job: &Job, serving: &Serving, json: bool, printer: &mut Printer) 
 fn address(job: &Job, serving: &Serving, json: bool, printer: &mut Printer) -> Result<(), Cut> {
     let addresses = serving.server().addresses();
     let first = addresses.first().map_or("", String::as_str);
+    let masked = |text: String| if reveals(job) { text } else { redact::text(&text).into_owned() };
     if json {
-        printer.line(&json!({"url": first, "urls": addresses}).to_string())?;
+        printer.line_unmasked(&masked(json!({"url": first, "urls": addresses}).to_string()))?;
     } else {
-        printer.line(first)?;
+        printer.line_unmasked(&masked(first.to_owned()))?;
         for other in addresses.iter().skip(1) {
             if !job.global.quiet {
-                events::line(&format!("also at {other}"));
+                events::line_unmasked(&masked(format!("also at {other}")));
             }
         }
     }
     Ok(())
+}
+
+/// Whether an option was given that is there to have the addresses show a secret: `x-reveals` in the plugin's schema.
+fn reveals(job: &Job) -> bool {
+    let properties = &job.plugin.descriptor().schemas.serve["properties"];
+    job.options.iter().any(|(name, value)| *value == true && properties[name]["x-reveals"] == true)
 }
 
 /// Sends the lines of stdin. A message that is not taken is told of, and does not keep the others.

@@ -32,7 +32,7 @@ impl Shown {
     pub fn event(&mut self, event: &Event) {
         match self.line_for(event) {
             // Its texts are masked already; a mask in the place of a number would break it.
-            Some(text) if self.show.json => write_line(&text),
+            Some(text) if self.show.json => line_unmasked(&text),
             Some(text) => line(&text),
             None => {}
         }
@@ -85,10 +85,11 @@ fn object(event: &Event) -> String {
 
 /// One line on stderr, secrets masked. What others have written into it cannot act on the terminal.
 pub fn line(text: &str) {
-    write_line(&redact::text(text));
+    line_unmasked(&redact::text(text));
 }
 
-fn write_line(text: &str) {
+/// As [`line`], for what is meant to hold a secret.
+pub fn line_unmasked(text: &str) {
     let text = format!("{}\n", escape::line(text));
     // With stderr gone there is nobody left to tell.
     let _ = std::io::stderr().write_all(text.as_bytes());

@@ -17,7 +17,6 @@ pub use sink::{Sink, WriteError};
 use time::write_time;
 
 use crate::failure::Failure;
-use crate::redact;
 use std::io::IsTerminal;
 use tracemq_plugin_api::sdk::{Batch, MessageView};
 
@@ -110,9 +109,9 @@ impl Printer {
         self.flush()
     }
 
-    /// Writes a line of our own before any message.
-    pub fn line(&mut self, text: &str) -> Result<(), WriteError> {
-        self.buffer.extend_from_slice(redact::text(text).as_bytes());
+    /// Writes a line of our own before any message. It may be meant to hold a secret: to mask others is the caller's.
+    pub fn line_unmasked(&mut self, text: &str) -> Result<(), WriteError> {
+        self.buffer.extend_from_slice(text.as_bytes());
         self.buffer.push(b'\n');
         self.flush()
     }

@@ -54,7 +54,7 @@ pub struct Topics {
 }
 
 /// The plugin's options as flat JSON Schemas. Our own keywords, beside the standard ones, are in the crate's README:
-/// `x-secret`, `x-file`, `x-type`, `x-group`, `x-order`, `x-env`, `x-title-fr`, `x-help-fr`.
+/// `x-secret`, `x-reveals`, `x-file`, `x-type`, `x-group`, `x-order`, `x-env`, `x-title-fr`, `x-help-fr`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Schemas {
     pub connection: serde_json::Value,

@@ -57,7 +57,7 @@ pub struct ServeOptions {
 
     /// Print the connection string with the key in it, ready to be pasted; otherwise *** stands for a key of one's own
     #[schemars(title = "Print the key", extend(
-        "x-group" = "authentication", "x-order" = 221, "x-title-fr" = "Afficher la clé",
+        "x-reveals" = true, "x-group" = "authentication", "x-order" = 221, "x-title-fr" = "Afficher la clé",
         "x-help-fr" = "Afficher la chaîne de connexion avec la clé, prête à être collée ; sinon *** remplace une clé donnée"
     ))]
     pub print_key: bool,
