@@ -27,8 +27,8 @@ fn serve(tracemq: &Tracemq, protocol: &str, arguments: &[&str]) -> (Run, String)
     let line = server.wait_stdout("\"url\"");
     let first: Value = serde_json::from_str(&line).expect("JSON");
     // What is to be pasted, where that is more than a URL: there is a key in it.
-    let urls = first["urls"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let pasted = urls.filter(|url| url.starts_with("Endpoint=")).next_back();
+    let mut urls = first["urls"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let pasted = urls.rfind(|url| url.starts_with("Endpoint="));
     let url = pasted.or(first["url"].as_str()).expect("its URL").replace("127.0.0.1", "localhost");
     (server, url)
 }

@@ -17,6 +17,9 @@ const CIPHER: Closed = Closed::Unreadable("it is encrypted with a cipher that is
 /// Of the initialisation vector, so much is the salt.
 const SALT: usize = 8;
 
+/// Undoes a cipher: key, initialisation vector, what was encrypted.
+type Decrypt = fn(&[u8], &[u8], &[u8]) -> Result<Vec<u8>, Closed>;
+
 #[derive(Clone, Copy)]
 enum Kind {
     Rsa,
@@ -52,9 +55,7 @@ impl Legacy<'_> {
         let iv = hex(iv.trim()).filter(|iv| iv.len() >= SALT).ok_or(DAMAGED)?;
         let base64: String = self.base64.split_whitespace().collect();
         let sealed = STANDARD.decode(base64).map_err(|_| DAMAGED)?;
-        let open = |len: usize, how: fn(&[u8], &[u8], &[u8]) -> Result<Vec<u8>, Closed>| {
-            how(&derive(password, &iv[..SALT], len), &iv, &sealed)
-        };
+        let open = |len: usize, how: Decrypt| how(&derive(password, &iv[..SALT], len), &iv, &sealed);
         let der = match name {
             "AES-128-CBC" => open(16, with::<aes::Aes128Dec>),
             "AES-192-CBC" => open(24, with::<aes::Aes192Dec>),
