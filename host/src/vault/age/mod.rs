@@ -1,9 +1,9 @@
 //! The age v1 format (C2SP age.md, age-encryption.org/v1): what `age` and `rage` write and read, for the vault and for
 //! exports.
 //!
-//! Written here on the ciphers of RustCrypto and not taken from the `age` crate: that crate brings a translation engine
-//! (fluent, i18n-embed), a parser generator's runtime and futures into a program whose every other part is a tenth as large.
-//! AGE_WEIGHT
+//! Written here on the ciphers of RustCrypto and not taken from the `age` crate (0.11.5): that one brings a translation engine
+//! (fluent, i18n-embed), a parser's runtime and futures, and adds 153 crates and 417 kB to a small program built as the host is, this one
+//! 42 and 75 kB. With the vault, its command and the masking, the host grew from 3.25 to 3.46 MB, of 4.0 that it may have.
 //! Only the two native kinds of recipients are here, X25519 and pass phrases (scrypt); stanzas of any other kind are passed
 //! over, as the format asks. Everything is held in memory: a vault and an export are small, and what is not is refused
 //! ([`LARGEST`]). The format's own test vectors are in `testdata`, and the reference tool is asked in `tests/tests/secrets.rs`.
