@@ -157,7 +157,7 @@ fn the_descriptor_holds_what_the_author_wrote_and_the_schemas() {
     let descriptor: Descriptor = serde_json::from_str(&text).unwrap();
     assert_eq!(
         (&descriptor.id[..], &descriptor.version[..], &descriptor.api[..]),
-        ("sample", "1.2.3", "1.0.0")
+        ("sample", "1.2.3", "1.1.0")
     );
     assert_eq!((&descriptor.schemes[0].name[..], descriptor.schemes[0].port), ("sample", Some(9)));
     let properties = &descriptor.schemas.connection["properties"];

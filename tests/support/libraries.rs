@@ -110,7 +110,8 @@ fn library(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("lib{name}.so"))
 }
 
-fn copy_folder(from: &Path, to: &Path) {
+/// Copies a folder, without a target folder in it.
+pub fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap_or_else(|error| panic!("{}: {error}", to.display()));
     for entry in std::fs::read_dir(from).unwrap_or_else(|error| panic!("{}: {error}", from.display())) {
         let entry = entry.expect("an entry of a folder");

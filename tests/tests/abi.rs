@@ -3,27 +3,28 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use tracemq_tests::{Cmd, Tracemq, changed_api, fixture, old_api, replace};
+use tracemq_tests::{Cmd, Tracemq, changed_api, copy_folder, fixture, old_api, replace};
 
-/// The API 1.1.0 as it may become: one more function, one more method of a connection.
+/// The API 1.2.0 as it may become: today's with one more function and one more method of a connection.
 fn grown_api() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT
         .get_or_init(|| {
             changed_api("grown", |copy| {
                 let api = copy.join("grown/plugin-api");
-                replace(&api.join("Cargo.toml"), "version = \"1.0.0\"", "version = \"1.1.0\"");
+                todays_source(&api);
+                replace(&api.join("Cargo.toml"), "version = \"1.0.0\"", "version = \"1.2.0\"");
                 replace(
                     &copy.join("Cargo.lock"),
                     "name = \"tracemq-plugin-api\"\nversion = \"1.0.0\"",
-                    "name = \"tracemq-plugin-api\"\nversion = \"1.1.0\"",
+                    "name = \"tracemq-plugin-api\"\nversion = \"1.2.0\"",
                 );
-                replace(&api.join("src/abi/mod.rs"), "(1, 0, 0)", "(1, 1, 0)");
+                replace(&api.join("src/abi/mod.rs"), "= (1, 1, 0)", "= (1, 2, 0)");
                 let module = api.join("src/abi/module.rs");
                 replace(
                     &module,
-                    "    pub serve: extern \"C\" fn(options: RString, context: RString) -> FfiFuture<ServerBox>,\n",
-                    "    pub serve: extern \"C\" fn(options: RString, context: RString) -> FfiFuture<ServerBox>,\n    \
+                    "    pub import: extern \"C\" fn(call: RString, content: RVec<u8>) -> FfiResult<RString>,\n",
+                    "    pub import: extern \"C\" fn(call: RString, content: RVec<u8>) -> FfiResult<RString>,\n    \
                      pub mood: extern \"C\" fn() -> RString,\n",
                 );
                 replace(
@@ -32,7 +33,7 @@ fn grown_api() -> PathBuf {
                     "    fn close(&self) -> FfiFuture<()>;\n\n    fn weight(&self) -> u64 { 99 }\n}\n\n/// A stream of messages.",
                 );
                 let adapter = api.join("src/sdk/adapter.rs");
-                replace(&adapter, "serve: serve::<P> }", "serve: serve::<P>, mood }");
+                replace(&adapter, "import: import::<P>,", "import: import::<P>, mood,");
                 replace(
                     &adapter,
                     "extern \"C\" fn start(",
@@ -41,7 +42,9 @@ fn grown_api() -> PathBuf {
                 replace(
                     &copy.join("grown-host/src/main.rs"),
                     "    println!(\"closed\");\n",
-                    "    println!(\"closed, mood {:?}, weight {}\", plugin.mood().map(|mood| mood()), \
+                    "    let import = plugin.import().map(|import| import(\"{}\".into(), b\"x\".to_vec().into()));\n    \
+                     let import = import.map(|read| read.into_result()).transpose()?;\n    \
+                     println!(\"closed, mood {:?}, weight {}, import {import:?}\", plugin.mood().map(|mood| mood()), \
                      connection.weight());\n",
                 );
                 let plugin = copy.join("grown-plugin/src/lib.rs");
@@ -50,6 +53,15 @@ fn grown_api() -> PathBuf {
             })
         })
         .clone()
+}
+
+/// Puts the source of today's API in the place of the frozen one, without `net`, which does not cross.
+fn todays_source(api: &Path) {
+    let today = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("plugin-api").join("src");
+    let source = api.join("src");
+    std::fs::remove_dir_all(&source).expect("the copy can be changed");
+    copy_folder(&today, &source);
+    std::fs::remove_dir_all(source.join("net")).expect("today's API has a folder net");
 }
 
 /// A field added to what crosses by value, under the same version: what must never be done.
@@ -107,13 +119,19 @@ fn a_plugin_of_1_0_runs_in_todays_host() {
 }
 
 #[test]
+fn a_plugin_of_1_0_has_no_import_in_a_later_host() {
+    let lines = in_host(&grown_api().join("grown-host"), &old_api().join("libold_plugin.so"), "old://here");
+    assert_eq!(lines.last().map(String::as_str), Some("closed, mood None, weight 99, import None"));
+}
+
+#[test]
 fn a_plugin_of_a_later_api_runs_in_todays_host() {
     let library = grown_api().join("libgrown_plugin.so");
     runs_in_todays_host(&library, "grown");
     let tracemq = Tracemq::new();
     tracemq.add_plugin(&library);
     let done = tracemq.cmd(["plugin", "info", "grown"]).finish().expect(0);
-    assert!(done.text().contains("1.1.0 (this tracemq: 1.0.0)"), "{done:?}");
+    assert!(done.text().contains("1.2.0 (this tracemq: 1.1.0)"), "{done:?}");
 }
 
 /// What a host built on the frozen API, or on a later one, made of a plugin.
@@ -122,7 +140,7 @@ fn in_host(host: &Path, library: &Path, url: &str) -> Vec<String> {
 }
 
 const LOOPBACK: [&str; 13] = [
-    "describe loopback api 1.0.0",
+    "describe loopback api 1.1.0",
     "event connected",
     "outcome true ",
     "outcome true ",
@@ -150,16 +168,19 @@ fn todays_plugin_runs_in_a_host_of_1_0() {
 fn todays_plugin_runs_in_a_later_host_which_does_without_what_it_lacks() {
     let lines = in_host(&grown_api().join("grown-host"), &fixture("loopback"), "loopback://");
     assert_eq!(lines[..12], LOOPBACK[..12]);
-    assert_eq!(lines[13..], ["closed, mood None, weight 99"]);
+    assert_eq!(lines[13..], ["closed, mood None, weight 99, import Some(\"null\")"]);
     // A plugin that has it, for comparison.
     let lines = in_host(&grown_api().join("grown-host"), &grown_api().join("libgrown_plugin.so"), "grown://");
-    assert_eq!(lines.last().map(String::as_str), Some("closed, mood Some(\"cheerful\"), weight 99"));
+    assert_eq!(
+        lines.last().map(String::as_str),
+        Some("closed, mood Some(\"cheerful\"), weight 99, import Some(\"null\")")
+    );
 }
 
 #[test]
 fn a_later_plugin_runs_in_a_host_of_1_0() {
     let lines = in_host(&old_api().join("old-host"), &grown_api().join("libgrown_plugin.so"), "grown://");
-    assert_eq!(lines.first().map(String::as_str), Some("describe grown api 1.1.0"));
+    assert_eq!(lines.first().map(String::as_str), Some("describe grown api 1.2.0"));
     assert_eq!(lines.last().map(String::as_str), Some("closed"));
 }
 
@@ -170,7 +191,7 @@ fn a_plugin_whose_types_differ_is_refused_in_one_line() {
     let done = tracemq.cmd(["plugin", "trust"]).arg(&path).finish().expect(7);
     let reason = done.reason();
     for part in [
-        "incompatible plugin API 1.0.0 (host: 1.0.0)",
+        "incompatible plugin API 1.0.0 (host: 1.1.0)",
         "Record",
         "size 80 in the host, 88 in the plugin",
         "rebuild it",

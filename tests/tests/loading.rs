@@ -82,7 +82,7 @@ fn a_library_without_a_plugin_that_fits() {
             "holds no plugin: it does not export tracemq_plugin_header; remove it, or build it with export_plugin! as a cdylib",
         ),
         ("other_product", "has a plugin header of another product; remove it from the plugin folder"),
-        ("other_major", "was built for plugin API 2.0.0, this host has 1.0.0; update tracemq"),
+        ("other_major", "was built for plugin API 2.0.0, this host has 1.1.0; update tracemq"),
     ] {
         assert_eq!(refused(&tracemq, &tracemq.drop_in(&fixture(name))), why);
     }
@@ -310,7 +310,7 @@ fn info_tells_everything_about_a_plugin() {
         "Gives back what it is given",
         &path.display().to_string(),
         "by its digest, since ",
-        "1.0.0 (this tracemq: 1.0.0)",
+        "1.1.0 (this tracemq: 1.1.0)",
         "publish, subscribe, request, serve, list",
         "headers, wildcards, acknowledged",
         "--level",

@@ -14,7 +14,7 @@ fn it_is_listed_and_described() {
     let done = tracemq.cmd(["plugin", "list"]).finish().expect(0);
     let line =
         done.lines().into_iter().find(|line| line.starts_with("ticker ")).expect("a line of the ticker");
-    for part in ["0.3.0", "1.0.0", "publish,subscribe,serve", "trusted", "libtracemq_plugin_ticker.so"] {
+    for part in ["0.3.0", "1.1.0", "publish,subscribe,serve", "trusted", "libtracemq_plugin_ticker.so"] {
         assert!(line.contains(part), "{part} is not in {line}");
     }
     let done = tracemq.cmd(["plugin", "info", "ticker"]).finish().expect(0);

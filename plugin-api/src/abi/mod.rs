@@ -36,7 +36,9 @@ use abi_stable::StableAbi;
 use abi_stable::std_types::RString;
 
 /// The version of this interface: `major.minor.patch`. A plugin and a host with the same major number can meet.
-pub const API_VERSION: (u32, u32, u32) = (1, 0, 0);
+///
+/// - 1.1: [`Plugin::import`], which reads the files of other programs.
+pub const API_VERSION: (u32, u32, u32) = (1, 1, 0);
 
 /// A named value added to a by-value type after 1.0; unknown names are ignored.
 #[repr(C)]

@@ -34,6 +34,9 @@ pub struct Plugin {
     pub connect: extern "C" fn(options: RString, context: RString) -> FfiFuture<ConnectionBox>,
     #[sabi(last_prefix_field)]
     pub serve: extern "C" fn(options: RString, context: RString) -> FfiFuture<ServerBox>,
+    /// Since 1.1: reads a file of another program, without opening anything. `call` is `{"format", "name"}`; the answer is a
+    /// [`crate::sdk::Import`], or `null` when the plugin does not know such files.
+    pub import: extern "C" fn(call: RString, content: RVec<u8>) -> FfiResult<RString>,
 }
 
 impl RootModule for PluginRef {

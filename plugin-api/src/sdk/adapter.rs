@@ -6,8 +6,8 @@ use super::protocol::Facts;
 use super::runtime::{call, direct, want_workers};
 use super::turns::Turns;
 use super::{
-    Batch, Call, Connection, Context, Descriptor, Error, Events, Outcome, Protocol, Result, Schemas, Server,
-    Verb,
+    Batch, Call, Connection, Context, Descriptor, Error, Events, ImportFile, Outcome, Protocol, Result,
+    Schemas, Server, Verb,
 };
 use crate::abi::{
     API_VERSION, ConnectionApi, ConnectionApi_TO, ConnectionBox, Event, FfiFuture, FfiResult, HostBox,
@@ -32,6 +32,7 @@ impl<P: Protocol> ModuleSource for Adapter<P> {
             check: check::<P>,
             connect: connect::<P>,
             serve: serve::<P>,
+            import: import::<P>,
         }
     }
 }
@@ -58,6 +59,7 @@ fn descriptor<P: Protocol>() -> Descriptor {
         verbs: about.verbs,
         capabilities: about.capabilities.into_iter().map(Into::into).collect(),
         topics: about.topics,
+        imports: about.imports,
         schemas: Schemas {
             connection: schema::<P::Connect>(),
             publish: publish.clone(),
@@ -144,6 +146,26 @@ extern "C" fn serve<P: Protocol>(options: RString, context: RString) -> FfiFutur
             turns: Turns::default(),
         };
         Ok(ServerApi_TO::from_value(shared, TD_Opaque))
+    })
+}
+
+/// What the host says of a file that it hands over.
+#[derive(Deserialize)]
+struct ImportCall {
+    #[serde(default)]
+    format: String,
+    #[serde(default)]
+    name: String,
+}
+
+extern "C" fn import<P: Protocol>(call: RString, content: RVec<u8>) -> FfiResult<RString> {
+    guard(|| {
+        let call: ImportCall = parse(&call)?;
+        let format = Some(call.format.as_str()).filter(|format| !format.is_empty());
+        let found = P::import(&ImportFile::new(format, &call.name, &content))?;
+        serde_json::to_string(&found)
+            .map(RString::from)
+            .map_err(|_| Error::config("what was read can't be written as JSON"))
     })
 }
 

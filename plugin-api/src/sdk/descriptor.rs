@@ -1,5 +1,6 @@
 //! What a plugin says of itself: a JSON text, from which the host makes flags, forms and refusals.
 
+use super::ImportFormat;
 use serde::{Deserialize, Serialize};
 
 /// What can be done with a target.
@@ -81,6 +82,9 @@ pub struct Descriptor {
     pub capabilities: Vec<String>,
     #[serde(default)]
     pub topics: Topics,
+    /// The files of other programs that the plugin reads. Since 1.1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub imports: Vec<ImportFormat>,
     pub schemas: Schemas,
 }
 
@@ -95,6 +99,7 @@ pub struct About {
     pub(super) verbs: Vec<Verb>,
     pub(super) capabilities: Vec<&'static str>,
     pub(super) topics: Topics,
+    pub(super) imports: Vec<ImportFormat>,
 }
 
 impl About {
@@ -109,6 +114,7 @@ impl About {
             verbs: Vec::new(),
             capabilities: Vec::new(),
             topics: Topics::default(),
+            imports: Vec::new(),
         }
     }
 
@@ -131,9 +137,16 @@ impl About {
 
     /// What tests and tools may rely on: `headers`, `wildcards`, `retained`, `acknowledged`. With `default-host`, a URL may name
     /// no host: the plugin knows from elsewhere where to go. With `path-is-topic`, a URL with a path names a topic: publishing
-    /// and requests then need no other, and a lone argument is the payload.
+    /// and requests then need no other, and a lone argument is the payload. With `user-is-token`, the user of a URL without a
+    /// password is the secret of the option `token`.
     pub fn capabilities(mut self, capabilities: &[&'static str]) -> About {
         self.capabilities = capabilities.to_vec();
+        self
+    }
+
+    /// A kind of file of another program that [`Protocol::import`](super::Protocol::import) reads.
+    pub fn import(mut self, format: ImportFormat) -> About {
+        self.imports.push(format);
         self
     }
 

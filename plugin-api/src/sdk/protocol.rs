@@ -1,6 +1,6 @@
 //! The traits that a plugin implements.
 
-use super::{About, Batch, Error, Events, Outcome, Result, Subscription, Verb};
+use super::{About, Batch, Error, Events, Import, ImportFile, Outcome, Result, Subscription, Verb};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,16 @@ pub trait Protocol: Sized + 'static {
     fn check(call: &Call<'_, Self>) -> Result<()> {
         let _ = call;
         Ok(())
+    }
+
+    /// Reads a file of another program: one of the formats that [`About::import`] names, or, when none is given, whichever it
+    /// turns out to be. `None`: it is a file of none of them. Since 1.1.
+    ///
+    /// # Errors
+    /// The file is of a known format but can't be used: kind config, naming the place and repeating no value.
+    fn import(file: &ImportFile<'_>) -> Result<Option<Import>> {
+        let _ = file;
+        Ok(None)
     }
 }
 

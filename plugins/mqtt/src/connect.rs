@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use tracemq_plugin_api::prelude::*;
-use tracemq_plugin_api::sdk::Call;
+use tracemq_plugin_api::sdk::{Call, Import, ImportFile};
 
 use crate::client::Client;
 use crate::config::ConnectOptions;
 use crate::endpoint::Endpoint;
+use crate::import;
 use crate::publish::PublishOptions;
 use crate::request::Replies;
 use crate::subscribe::SubscribeOptions;
@@ -41,7 +42,11 @@ impl Protocol for Mqtt {
                 "persistent-session",
                 "shared-subscription",
             ]);
-        Endpoint::schemes(about)
+        import::formats(Endpoint::schemes(about))
+    }
+
+    fn import(file: &ImportFile<'_>) -> Result<Option<Import>> {
+        import::read(file)
     }
 
     async fn connect(options: ConnectOptions, context: Context) -> Result<MqttConnection> {

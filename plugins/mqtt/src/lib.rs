@@ -10,6 +10,7 @@ mod config;
 mod connect;
 mod endpoint;
 mod error;
+mod import;
 mod message;
 mod publish;
 mod request;

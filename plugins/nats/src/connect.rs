@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use tracemq_plugin_api::prelude::*;
-use tracemq_plugin_api::sdk::{Call, Wanted};
+use tracemq_plugin_api::sdk::{Call, Import, ImportFile, Wanted};
 
 use crate::client::{Client, Service};
 use crate::config::{ConnectOptions, Settings};
 use crate::endpoint::Server as Endpoint;
+use crate::import;
 use crate::jetstream::{JetStream, List};
 use crate::publish::PublishOptions;
 use crate::request;
@@ -34,8 +35,19 @@ impl Protocol for Nats {
             .about("NATS with JetStream and key-value, over TCP, TLS and WebSocket")
             .verbs(if cfg!(feature = "serve") { &all } else { &client })
             .topics(Wanted::Required, Wanted::Optional)
-            .capabilities(&["headers", "wildcards", "queue-group", "default-host", "acknowledged"]);
-        Endpoint::schemes(about)
+            .capabilities(&[
+                "headers",
+                "wildcards",
+                "queue-group",
+                "default-host",
+                "acknowledged",
+                "user-is-token",
+            ]);
+        import::formats(Endpoint::schemes(about))
+    }
+
+    fn import(file: &ImportFile<'_>) -> Result<Option<Import>> {
+        import::read(file)
     }
 
     async fn connect(options: ConnectOptions, context: Context) -> Result<NatsConnection> {

@@ -5,6 +5,7 @@ mod client;
 mod config;
 mod connect;
 mod endpoint;
+mod import;
 mod jetstream;
 mod message;
 mod publish;
