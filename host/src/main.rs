@@ -13,6 +13,7 @@ mod plugins;
 mod profiles;
 mod redact;
 mod session;
+mod share;
 mod terminal;
 mod vault;
 

@@ -36,8 +36,8 @@ fn grown_api() -> PathBuf {
                 replace(&adapter, "import: import::<P>,", "import: import::<P>, mood,");
                 replace(
                     &adapter,
-                    "extern \"C\" fn start(",
-                    "extern \"C\" fn mood() -> RString { \"cheerful\".into() }\n\nextern \"C\" fn start(",
+                    "extern \"C\" fn import<",
+                    "extern \"C\" fn mood() -> RString { \"cheerful\".into() }\n\nextern \"C\" fn import<",
                 );
                 replace(
                     &copy.join("grown-host/src/main.rs"),

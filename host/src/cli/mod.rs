@@ -23,7 +23,7 @@ mod serve;
 pub mod signals;
 mod subscribe;
 mod target;
-mod url;
+pub mod url;
 mod usage;
 
 use crate::failure::{Exit, Failure};

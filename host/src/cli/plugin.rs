@@ -132,6 +132,7 @@ fn info(catalog: &mut Catalog, which: &str, json: bool) -> Result<(), Failure> {
         if let Some(plugin) = entry.descriptor() {
             whole["capabilities"] = json!(plugin.capabilities);
             whole["topics"] = json!(plugin.topics);
+            whole["imports"] = json!(plugin.imports);
             whole["schemas"] = json!(plugin.schemas);
         }
         print(format!("{whole}\n"))?;
@@ -155,6 +156,7 @@ fn describe(entry: &Entry, plugin: &Descriptor, sha256: &str) -> String {
         Some(port) => format!("{}:// (port {port})", scheme.name),
         None => format!("{}://", scheme.name),
     });
+    let imports = plugin.imports.iter().map(|format| format!("{} ({})", format.id, format.title));
     let (major, minor, patch) = API_VERSION;
     let trust = match entry.trust() {
         Trust::Installed => "came with tracemq".to_owned(),
@@ -169,6 +171,7 @@ fn describe(entry: &Entry, plugin: &Descriptor, sha256: &str) -> String {
         ("verbs", verbs(plugin).join(", ")),
         ("schemes", ports.collect::<Vec<_>>().join(", ")),
         ("capabilities", plugin.capabilities.join(", ")),
+        ("imports", imports.collect::<Vec<_>>().join(", ")),
     ] {
         if !value.is_empty() {
             text.push_str(&format!("  {name:12}  {value}\n"));

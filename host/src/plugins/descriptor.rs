@@ -9,6 +9,9 @@ use tracemq_plugin_api::sdk::{Descriptor, Verb};
 /// Ids and schemes that would be taken for something else where a target stands: `env:NAME`, `file:PATH`.
 const RESERVED: &[&str] = &["cmd", "env", "file", "help", "tracemq", "vault"];
 
+/// What `profile import --from` takes without any plugin.
+const OWN_FORMATS: &[&str] = &["tracemq", "url"];
+
 /// The host's own flags, which stand beside a plugin's. Those of `bench` alone are not among them: in `bench` they hide a
 /// plugin's option of the same name, everywhere else it works.
 pub const HOST_FLAGS: &[&str] = &[
@@ -68,6 +71,7 @@ fn check(descriptor: &Descriptor) -> Result<(), String> {
         }
     }
     check_schemes(descriptor)?;
+    check_imports(descriptor)?;
     if descriptor.verbs.is_empty() {
         return Err("it has no verbs".into());
     }
@@ -114,6 +118,29 @@ fn check_schemes(descriptor: &Descriptor) -> Result<(), String> {
     Ok(())
 }
 
+fn check_imports(descriptor: &Descriptor) -> Result<(), String> {
+    for (index, format) in descriptor.imports.iter().enumerate() {
+        let id = &format.id;
+        if !is_name(id, "-") {
+            return Err(format!(
+                "the import format {id:?} is not made of lower-case letters, digits and hyphens, starting with a letter"
+            ));
+        }
+        if OWN_FORMATS.contains(&id.as_str()) {
+            return Err(format!("the import format {id:?} is reserved"));
+        }
+        if descriptor.imports[..index].iter().any(|other| other.id == *id) {
+            return Err(format!("the import format {id:?} is there twice"));
+        }
+        let texts = [&format.title, &format.title_fr].into_iter().chain(&format.files);
+        if format.title.trim().is_empty() || texts.into_iter().any(|text| text.chars().any(char::is_control))
+        {
+            return Err(format!("the import format {id:?} has no title of one line"));
+        }
+    }
+    Ok(())
+}
+
 fn is_name(text: &str, more: &str) -> bool {
     text.len() <= LONGEST_NAME
         && text.starts_with(|first: char| first.is_ascii_lowercase())
@@ -152,7 +179,7 @@ mod tests {
         json!({
             "id": "demo", "name": "Demo", "version": "1.0", "api": "1.0.0",
             "schemes": [{"name": "demo", "port": 1}, {"name": "demo+ws"}],
-            "verbs": ["publish", "subscribe"],
+            "verbs": ["publish", "subscribe"], "imports": [],
             "schemas": {
                 "connection": {"type": "object", "properties": {"user": {"type": "string"}}},
                 "publish": none, "subscribe": none, "request": none, "serve": none,
@@ -188,6 +215,14 @@ mod tests {
             ("/schemes/1/name", json!("demo"), "the scheme \"demo\" is there twice"),
             ("/schemes/0/port", json!(0), "the scheme \"demo\" has port 0"),
             ("/schemes/0/port", json!(65_536), "invalid value: integer `65536`, expected u16"),
+            ("/imports", json!([{"id": "X", "title": "X"}]), "the import format \"X\" is not made of"),
+            ("/imports", json!([{"id": "url", "title": "X"}]), "the import format \"url\" is reserved"),
+            ("/imports", json!([{"id": "x", "title": " "}]), "the import format \"x\" has no title"),
+            (
+                "/imports",
+                json!([{"id": "x", "title": "X", "files": ["a\nb"]}]),
+                "the import format \"x\" has no title",
+            ),
             ("/verbs", json!([]), "it has no verbs"),
             ("/verbs", json!(["fly"]), "unknown variant `fly`, expected one of `publish`"),
             ("/schemas/serve", json!(null), "the serve schema is not a flat object"),

@@ -13,7 +13,7 @@ mod text;
 pub use file::{Guard, Profile, Table, text as text_at};
 pub use mark::{Color, check_group};
 pub use name::{check_name, path_for};
-pub use store::lock;
+pub use store::{Locked, lock};
 pub use text::{rename as rename_key, set as set_key};
 
 use crate::failure::{Exit, Failure};

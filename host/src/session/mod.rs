@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 use tracemq_plugin_api::abi::{ConnectionBox, FfiFuture, ServerBox, SubscriptionBox};
-use tracemq_plugin_api::sdk::{Batch, Error, ErrorKind, Event, MAX_BATCH, Outcome, Verb};
+use tracemq_plugin_api::sdk::{Batch, Error, ErrorKind, Event, Import, MAX_BATCH, Outcome, Verb};
 
 /// What the plugin is told beside its options. The field names are the ABI's. No `Debug`: the URL may hold a secret.
 #[derive(Clone, Default, Serialize)]
@@ -38,6 +38,16 @@ pub struct Call<'a> {
 /// Asks the plugin whether a call makes sense: types, topics, options that exclude each other.
 pub fn check(plugin: &Plugin, call: &Call<'_>) -> Result<(), Error> {
     (plugin.module().check())(json(call).into()).into_result()
+}
+
+/// What the plugin makes of a file of another program; `None`: it does not know such files. `format` may be empty.
+pub fn import(plugin: &Plugin, format: &str, name: &str, content: &[u8]) -> Result<Option<Import>, Error> {
+    let Some(import) = plugin.module().import() else { return Ok(None) };
+    let call = serde_json::json!({"format": format, "name": name});
+    let text = import(json(&call).into(), content.to_vec().into()).into_result()?;
+    serde_json::from_str(&text).map_err(|_| {
+        Error::new(ErrorKind::PANIC, "what the plugin read is not in the form that was agreed on")
+    })
 }
 
 /// An open connection.

@@ -12,7 +12,6 @@ mod contents;
 mod identity;
 mod store;
 
-#[expect(unused_imports, reason = "for files that are encrypted with a pass phrase")]
 pub use identity::pass_phrase;
 pub use identity::recipient;
 
@@ -118,7 +117,6 @@ pub fn identities() -> Result<Vec<Identity>, Failure> {
 }
 
 /// The identities in a file of the user's.
-#[expect(dead_code, reason = "for files that are encrypted to other identities")]
 pub fn identities_in(path: &Path) -> Result<Vec<Identity>, Failure> {
     File { path: path.to_owned(), foreign: true }.load()
 }

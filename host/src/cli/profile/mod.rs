@@ -6,6 +6,8 @@ mod add;
 mod check;
 mod copy;
 mod edit;
+mod export;
+mod import;
 mod list;
 mod questions;
 mod remove;
@@ -28,7 +30,7 @@ use std::path::PathBuf;
 
 pub fn command() -> Command {
     Command::new("profile")
-        .about("Saved connections: list, show, add, edit, set, copy, rename, remove, test")
+        .about("Saved connections: list, show, add, edit, set, copy, rename, remove, test, export, import")
         .long_about(
             "Saved connections, under names that stand wherever a URL may. Each is a file NAME.toml in the folder profiles \
              of TRACEMQ_HOME (else of $XDG_CONFIG_HOME/tracemq or ~/.config/tracemq), which only its owner can read. \
@@ -47,6 +49,8 @@ pub fn command() -> Command {
             rename::command(),
             remove::command(),
             test::command(),
+            export::command(),
+            import::command(),
         ])
 }
 
@@ -87,6 +91,8 @@ pub fn run(argv: &[OsString], words: &[OsString], adds: bool, dirs: &[PathBuf]) 
         Some(("rename", matches)) => rename::run(matches, dirs),
         Some(("remove", matches)) => remove::run(matches),
         Some(("test", matches)) => test::run(matches, dirs),
+        Some(("export", matches)) => export::run(matches, dirs),
+        Some(("import", matches)) => import::run(matches, dirs),
         _ => Ok(()),
     }
 }

@@ -9,7 +9,6 @@ const END: &str = "-----END AGE ENCRYPTED FILE-----";
 const WIDTH: usize = 64;
 
 /// A binary file as text.
-#[cfg_attr(not(test), expect(dead_code, reason = "for exports that are text"))]
 pub fn armored(file: &[u8]) -> String {
     let body = STANDARD.encode(file);
     let mut out = String::with_capacity(body.len() + body.len() / WIDTH + 80);

@@ -13,7 +13,6 @@ mod header;
 mod keys;
 mod stream;
 
-#[cfg_attr(not(test), expect(unused_imports, reason = "for exports that are text"))]
 pub use armor::armored;
 pub use keys::{Identity, Recipient};
 

@@ -38,6 +38,8 @@ enum Field {
     Ca,
     Cert,
     Key,
+    Alpn,
+    TlsVersion,
     OsCerts,
     NoTls,
     Insecure,
@@ -71,6 +73,8 @@ const OPTIONS: &[(&[&str], Use)] = &[
     (&["--cafile"], Use::Value(Field::Ca)),
     (&["--cert"], Use::Value(Field::Cert)),
     (&["--key"], Use::Value(Field::Key)),
+    (&["--tls-alpn"], Use::Value(Field::Alpn)),
+    (&["--tls-version"], Use::Value(Field::TlsVersion)),
     (&["--tls-use-os-certs"], Use::Switch(Field::OsCerts)),
     (&["--no-tls"], Use::Switch(Field::NoTls)),
     (&["--insecure"], Use::Switch(Field::Insecure)),
@@ -106,10 +110,8 @@ const OPTIONS: &[(&[&str], Use)] = &[
     (&["--repeat"], Use::Left),
     (&["--repeat-delay"], Use::Left),
     (&["-T", "--filter-out"], Use::Left),
-    (&["--tls-alpn"], Use::Left),
     (&["--tls-engine"], Use::Left),
     (&["--tls-keylog"], Use::Left),
-    (&["--tls-version"], Use::Left),
     (&["-U", "--unsubscribe"], Use::Left),
     (&["-W"], Use::Left),
     (&["-w", "--watch"], Use::Left),
@@ -261,6 +263,13 @@ impl Found {
             Field::Ca => self.ca = text(),
             Field::Cert => profile.file("tls_cert", file()),
             Field::Key => profile.file("tls_key", file()),
+            Field::Alpn => profile.set("tls_alpn", Some(vec![value.trim()])),
+            Field::TlsVersion => match value.trim() {
+                "tlsv1.3" => profile.set("tls_min_version", Some("1.3")),
+                "tlsv1.2" => profile.set("tls_min_version", Some("1.2")),
+                "tlsv1.1" | "tlsv1" => self.left.push(format!("--tls-version {}", value.trim())),
+                _ => return Err("no version of TLS that mosquitto knows".into()),
+            },
             Field::Proxy => proxy(value.trim(), profile)?,
             Field::Expiry => {
                 self.expiry = Some(match value.trim() {
@@ -359,6 +368,9 @@ impl Found {
         } else {
             let mut left: Vec<String> = profile.files.keys().cloned().collect();
             left.extend(self.ca.take().map(|_| "tls_ca".into()));
+            for option in ["tls_alpn", "tls_min_version"] {
+                left.extend(profile.connection.shift_remove(option).map(|_| option.into()));
+            }
             profile.files.clear();
             profile.left("without TLS these have no use", &left);
         }
@@ -444,6 +456,8 @@ mod tests {
         --will-retain\n\
         --proxy socks5h://u:hunter3@proxy:1080\n\
         --tls-version tlsv1.2\n\
+        --tls-alpn mqtt\n\
+        --ciphers HIGH\n\
         --insecure\n\
         -M 5\n\
         -v\n\
@@ -460,14 +474,15 @@ mod tests {
         assert_eq!(
             Value::Object(profile.connection.clone()),
             json!({"client_id": "bench", "keep_alive": "30s", "clean_session": false, "will_topic": "gone",
-                "will_payload": "bye bye", "will_qos": 2, "will_retain": true, "protocol_version": "5.0",
+                "will_payload": "bye bye", "will_qos": 2, "will_retain": true, "tls_min_version": "1.2",
+                "tls_alpn": ["mqtt"], "protocol_version": "5.0",
                 "username": "ann", "session_expiry": "4294967295s"})
         );
         assert_eq!(Value::Object(profile.subscribe.clone()), json!({"retain_handling": "new", "qos": [1]}));
         assert_eq!(Value::Object(profile.publish.clone()), json!({"qos": 1}));
         assert_eq!(profile.files.len(), 3);
         let notes = profile.notes.join("\n");
-        for part in ["--insecure", "plant/#, alarms", "--tls-version tlsv1.2", "-M 5", "-v", "-F %t %p"] {
+        for part in ["--insecure", "plant/#, alarms", "--ciphers HIGH", "-M 5", "-v", "-F %t %p"] {
             assert!(notes.contains(part), "{part}\n{notes}");
         }
         assert!(!notes.contains("hunter"), "{notes}");
@@ -518,6 +533,7 @@ mod tests {
             ("-L mqtt://u:hunter2@h\n", "topic is missing"),
             ("--proxy http://u:hunter2@h\n", "socks5h"),
             ("--retain-handling hunter2\n", "none of always"),
+            ("--tls-version hunter2\n", "no version of TLS"),
             ("-h a/hunter2\n", "host"),
             ("--unix /run/hunter2\n", "Unix socket"),
         ] {

@@ -131,6 +131,14 @@ fn tls(from: &mut Fields, profile: &mut ImportedProfile, encrypted: bool) -> Res
     if from.flag("rejectUnauthorized")? == Some(false) {
         profile.set("insecure_skip_verify", Some(true));
     }
+    if let Some(protocols) = from.text("ALPNProtocols")? {
+        let names: Vec<&str> = protocols
+            .split(',')
+            .map(|name| name.trim_matches(['[', ']', ' ']))
+            .filter(|name| !name.is_empty())
+            .collect();
+        profile.set("tls_alpn", Some(names));
+    }
     if own_certificates {
         for (field, property) in [("ca", "tls_ca"), ("cert", "tls_cert"), ("key", "tls_key")] {
             profile.file(property, from.text(field)?.map(ImportedFile::Path));
@@ -329,7 +337,7 @@ mod tests {
         assert_eq!(profile.secrets["password"], "hunter2");
         let connection = json!({
             "protocol_version": "5.0", "client_id": "mqttx_0c1d2e3f", "username": "ann", "clean_session": false,
-            "keep_alive": "30s", "connect_timeout": "10s", "insecure_skip_verify": true, "session_expiry": "3600s",
+            "keep_alive": "30s", "connect_timeout": "10s", "insecure_skip_verify": true, "tls_alpn": ["x-amzn-mqtt-ca"], "session_expiry": "3600s",
             "receive_maximum": 10, "maximum_packet_size": 65536, "topic_alias_maximum": 5,
             "request_response_information": true, "user_property": ["a=1", "a=2", "b=3"], "will_topic": "gone",
             "will_payload": "bye", "will_qos": 1, "will_retain": true, "will_delay": "5s",
@@ -343,13 +351,8 @@ mod tests {
         );
         assert_eq!(profile.files["tls_key"], ImportedFile::Path("/certs/ann.key".into()));
         let notes = profile.notes.join("\n");
-        for part in [
-            "plant/+/state, plant/alarm",
-            "1 recorded",
-            "reconnectPeriod",
-            "ALPNProtocols",
-            "payloadFormatIndicator",
-        ] {
+        for part in ["plant/+/state, plant/alarm", "1 recorded", "reconnectPeriod", "payloadFormatIndicator"]
+        {
             assert!(notes.contains(part), "{part}\n{notes}");
         }
         assert!(!notes.contains("hunter2"), "{notes}");
