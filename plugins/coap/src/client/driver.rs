@@ -58,6 +58,8 @@ pub(super) struct Driver {
     /// by the server (RFC 7959 section 2.5).
     publishing: usize,
     in_blocks: Option<Place>,
+    /// Answers to messages of calls, to be told when what comes after them has left.
+    answered: Vec<(Place, Reply)>,
     asks: Asks,
     commands: mpsc::WeakSender<Command>,
     last_id: u64,
@@ -84,6 +86,7 @@ impl Driver {
             calls: Calls::default(),
             publishing: 0,
             in_blocks: None,
+            answered: Vec::new(),
             asks: Asks::default(),
             commands,
             last_id: 0,
@@ -136,8 +139,19 @@ impl Driver {
             }
             self.observations_due(Instant::now());
             if !self.publish_more() {
-                return;
+                break;
             }
+        }
+        if self.answered.is_empty() {
+            return;
+        }
+        // The server is to have the next messages while the outcomes of those before are made.
+        let sent = self.link.send();
+        for (place, reply) in self.answered.drain(..) {
+            self.calls.settle(place, reply.outcome());
+        }
+        if let Err(error) = sent {
+            self.lost(&error);
         }
     }
 
@@ -396,7 +410,7 @@ impl Driver {
         match work.job {
             Job::Publish(place) => {
                 self.published(place);
-                self.calls.settle(place, reply.outcome());
+                self.answered.push((place, reply));
             }
             Job::Ask(id) => self.asks.answered(id, reply),
             Job::Rest(id, number) => self.whole_notification(id, number, reply),

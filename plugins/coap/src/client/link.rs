@@ -202,6 +202,18 @@ impl Link {
         self.broken = Some(error.into());
     }
 
+    /// Sends what is to be sent and can be sent at once.
+    ///
+    /// # Errors
+    /// As [`Link::turn`].
+    pub(crate) fn send(&mut self) -> Result<()> {
+        match &mut self.carrier {
+            Carrier::Datagrams(datagrams) => datagrams.flush(),
+            // What goes into a stream is gathered, to leave in one piece.
+            Carrier::Connection(_) => Ok(()),
+        }
+    }
+
     /// Sends what is to be sent and waits until something has happened. May be given up at any time.
     ///
     /// # Errors

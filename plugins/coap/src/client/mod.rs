@@ -1,6 +1,6 @@
 //! The client: a task that owns the link, and a handle that talks to it.
 //!
-//! `udp` is the socket with the message layer, `patience` how it waits, `secure` DTLS between them, `connection` TCP and
+//! `udp` is the `socket` with the message layer, `patience` how it waits, `secure` DTLS between them, `connection` TCP and
 //! TLS, `address` finds out where to, `link` is what all transports have in common. `calls` keeps track of what is
 //! published, `asking` of requests, `observing` of subscriptions, `stream` hands their messages over, `driver` puts them
 //! together. `reply` makes messages, outcomes and failures of responses, and `order` tells new notifications from old ones.
@@ -17,6 +17,7 @@ mod patience;
 mod reply;
 #[cfg_attr(not(feature = "dtls"), path = "no_dtls.rs")]
 mod secure;
+mod socket;
 mod stream;
 mod udp;
 

@@ -1,48 +1,41 @@
-//! Whether it pays to look for the next datagram again, before the thread goes to sleep.
+//! How to wait for the next datagram: asleep, or with the thread in the system's receive.
 //!
-//! On the own machine and in a fast network an answer is there within microseconds, and to sleep and be woken takes longer
-//! than that. So after a wait that was short, the next one begins with some more looks, between which the processor is
-//! offered to others: to the server, if that waits for it. A wait that was long, as all are over slow networks, or looks
-//! that were in vain end that until a wait is short again.
+//! On the own machine and in a fast network an answer is there within microseconds, and to be told by the reactor that it is
+//! takes longer than that. So while waits are short, the thread waits for one datagram and nothing else: what else there is to
+//! do has to wait for as long. A wait that was long, as all are over slow networks, or in vain, ends that until one is short
+//! again.
 
 use std::time::{Duration, Instant};
 
 /// A wait that was no longer is a short one.
 const SHORT: Duration = Duration::from_micros(150);
-/// So long it is looked again, at most.
-const LOOKING: Duration = Duration::from_micros(50);
+/// A wait with the thread ends after this time; the system may round it up to a few milliseconds.
+pub(super) const LONGEST: Duration = Duration::from_millis(1);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Patience {
-    pays: bool,
-    waiting: Option<Instant>,
+    since: Instant,
+    short: bool,
 }
 
 impl Patience {
-    /// Looks for a while, if that pays, and tells what was found. `look` gives nothing when nothing is there.
-    pub(super) fn look<T>(&mut self, mut look: impl FnMut() -> Option<T>) -> Option<T> {
-        if !std::mem::take(&mut self.pays) {
-            return None;
-        }
-        let began = Instant::now();
-        while began.elapsed() < LOOKING {
-            std::thread::yield_now();
-            if let Some(found) = look() {
-                self.pays = true;
-                return Some(found);
-            }
-        }
-        None
+    pub(super) fn new() -> Patience {
+        Patience { since: Instant::now(), short: false }
     }
 
-    /// The thread goes to sleep.
-    pub(super) fn sleeps(&mut self) {
-        self.waiting = Some(Instant::now());
+    /// Whether the next wait is likely to be a short one.
+    pub(super) fn expects_soon(&self) -> bool {
+        self.short
     }
 
-    /// It was woken by a datagram.
-    pub(super) fn woken(&mut self) {
-        self.pays = self.waiting.take().is_some_and(|since| since.elapsed() < SHORT);
+    /// A wait begins.
+    pub(super) fn waits(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// It has ended, with a datagram or without.
+    pub(super) fn waited(&mut self, came: bool) {
+        self.short = came && self.since.elapsed() < SHORT;
     }
 }
 
@@ -51,26 +44,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn after_short_waits_it_looks_again_and_after_long_ones_not() {
-        let mut patience = Patience::default();
-        let mut looks = 0;
-        let mut look = |patience: &mut Patience, found: Option<()>| {
-            let before = looks;
-            let got = patience.look(|| {
-                looks += 1;
-                found
-            });
-            (got.is_some(), looks > before)
-        };
-        assert_eq!(look(&mut patience, Some(())), (false, false), "nothing is known yet");
-        patience.sleeps();
+    fn only_after_a_short_wait_another_is_expected() {
+        let mut patience = Patience::new();
+        assert!(!patience.expects_soon(), "nothing is known yet");
+        patience.since = Instant::now() + SHORT;
+        patience.waited(true);
+        assert!(patience.expects_soon());
+        patience.waits();
         std::thread::sleep(2 * SHORT);
-        patience.woken();
-        assert_eq!(look(&mut patience, Some(())), (false, false), "the wait was long");
-        patience.waiting = Some(Instant::now() + SHORT);
-        patience.woken();
-        assert_eq!(look(&mut patience, Some(())), (true, true), "it was short");
-        assert_eq!(look(&mut patience, None), (false, true), "it goes on as long as something is found");
-        assert_eq!(look(&mut patience, Some(())), (false, false), "it was in vain");
+        patience.waited(true);
+        assert!(!patience.expects_soon(), "it was long");
+        patience.since = Instant::now() + SHORT;
+        patience.waited(false);
+        assert!(!patience.expects_soon(), "it was in vain");
     }
 }

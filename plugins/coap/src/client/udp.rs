@@ -9,8 +9,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::Interest;
-use tokio::net::{UdpSocket, lookup_host};
+use tokio::net::lookup_host;
 use tokio::time::{Sleep, sleep_until};
 use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::sdk::Step;
@@ -18,6 +17,7 @@ use tracemq_plugin_api::sdk::Step;
 use super::address::{PING, choose};
 use super::patience::Patience;
 use super::secure::Secure;
+use super::socket::ClientSocket;
 use crate::config::ConnectOptions;
 use crate::endpoint::{Endpoint, Event, Failure, Limits, Transmit};
 use crate::interfaces;
@@ -36,9 +36,7 @@ const PING_AGAIN: Duration = Duration::from_secs(2);
 pub(crate) struct Datagrams {
     pub(crate) endpoint: Endpoint,
     pub(crate) peer: SocketAddr,
-    socket: UdpSocket,
-    /// The same one, to look at it whatever the reactor knows of it.
-    direct: std::net::UdpSocket,
+    socket: ClientSocket,
     patience: Patience,
     group: bool,
     secure: Option<Box<Secure>>,
@@ -64,8 +62,7 @@ impl Datagrams {
         let cannot = |error: io::Error| {
             Error::new(ErrorKind::CONNECT, format!("{}: {}", target.shown(), reason(&error)))
         };
-        let direct = open(peer, options).map_err(cannot)?;
-        let socket = direct.try_clone().and_then(UdpSocket::from_std).map_err(cannot)?;
+        let socket = open(peer, options).map_err(cannot)?;
         let group = peer.ip().is_multicast();
         if group {
             options.check_group(target.transport)?;
@@ -74,8 +71,7 @@ impl Datagrams {
             endpoint: Endpoint::new(options.parameters(), Limits::CLIENT),
             peer,
             socket,
-            direct,
-            patience: Patience::default(),
+            patience: Patience::new(),
             group,
             secure,
             held: None,
@@ -108,7 +104,7 @@ impl Datagrams {
             self.socket.send(&PING).await?;
             loop {
                 let mut bytes = [0; 64];
-                match tokio::time::timeout(wait, self.socket.recv(&mut bytes)).await {
+                match tokio::time::timeout(wait, self.socket.receive(&mut bytes)).await {
                     Ok(Ok(length)) if bytes[..length] == PONG => return Ok(()),
                     Ok(Ok(_)) => {}
                     Ok(Err(error)) => return Err(error),
@@ -143,7 +139,7 @@ impl Datagrams {
     pub(crate) async fn turn(&mut self) -> Result<()> {
         loop {
             self.flush()?;
-            if self.receive()? || self.look_again()? {
+            if self.wait_for_one()? || self.receive()? {
                 return Ok(());
             }
             let secure = self.secure.as_mut().and_then(|secure| secure.next_timeout());
@@ -154,16 +150,12 @@ impl Datagrams {
                 self.sleep.as_mut().reset(timeout.into());
                 self.armed = Some(timeout);
             }
-            let interest = match self.held {
-                None => Interest::READABLE,
-                Some(_) => Interest::READABLE | Interest::WRITABLE,
-            };
-            self.patience.sleeps();
+            self.patience.waits();
             tokio::select! {
                 biased;
-                ready = self.socket.ready(interest) => {
+                ready = self.socket.ready(self.held.is_some()) => {
                     ready.map_err(|error| self.unreachable(&error))?;
-                    self.patience.woken();
+                    self.patience.waited(true);
                 }
                 () = &mut self.sleep, if timeout.is_some() => {
                     self.armed = None;
@@ -209,13 +201,13 @@ impl Datagrams {
         Ok(bytes.map(|bytes| Transmit { peer: self.peer, bytes }))
     }
 
-    fn flush(&mut self) -> Result<()> {
+    /// Sends what the socket takes at once.
+    ///
+    /// # Errors
+    /// As [`Datagrams::turn`].
+    pub(crate) fn flush(&mut self) -> Result<()> {
         while let Some(transmit) = self.poll_transmit()? {
-            let sent = match self.group {
-                true => self.socket.try_send_to(&transmit.bytes, transmit.peer),
-                false => self.socket.try_send(&transmit.bytes),
-            };
-            match sent {
+            match self.socket.try_send(&transmit.bytes, transmit.peer) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.held = Some(transmit);
@@ -234,11 +226,7 @@ impl Datagrams {
     /// Whether anything came.
     fn receive(&mut self) -> Result<bool> {
         for count in 0..AT_ONCE {
-            let received = match self.group {
-                true => self.socket.try_recv_from(&mut self.buffer),
-                false => self.socket.try_recv(&mut self.buffer).map(|length| (length, self.peer)),
-            };
-            match received {
+            match self.socket.try_receive(&mut self.buffer) {
                 Ok((length, peer)) => self.take(peer, length)?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(count > 0),
                 Err(_) if self.group => {}
@@ -248,20 +236,20 @@ impl Datagrams {
         Ok(true)
     }
 
-    /// Whether something came within the time in which that may be expected.
-    fn look_again(&mut self) -> Result<bool> {
-        if self.group || self.held.is_some() {
+    /// Whether a datagram came while the thread waited for it, where one may be expected at once.
+    fn wait_for_one(&mut self) -> Result<bool> {
+        if !self.patience.expects_soon() || self.group || self.held.is_some() || self.endpoint.is_idle() {
             return Ok(false);
         }
-        let (direct, buffer) = (&self.direct, &mut self.buffer);
-        let found = self.patience.look(|| match direct.recv(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            received => Some(received),
-        });
-        match found {
-            None => Ok(false),
-            Some(Ok(length)) => self.take(self.peer, length).map(|()| true),
-            Some(Err(error)) => Err(self.unreachable(&error)),
+        self.patience.waits();
+        let received = self.socket.wait_for(&mut self.buffer);
+        self.patience.waited(received.is_ok());
+        match received {
+            Ok(length) => self.take(self.peer, length).map(|()| true),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Ok(false)
+            }
+            Err(error) => Err(self.unreachable(&error)),
         }
     }
 
@@ -273,7 +261,7 @@ impl Datagrams {
             Some(secure) => {
                 let taken = secure.receive(&mut self.endpoint, peer, bytes);
                 for bytes in secure.take_last_words() {
-                    let _ = self.socket.try_send(&bytes);
+                    let _ = self.socket.try_send(&bytes, self.peer);
                 }
                 taken?;
             }
@@ -286,7 +274,7 @@ impl Drop for Datagrams {
     fn drop(&mut self) {
         for bytes in self.secure.iter_mut().flat_map(|secure| secure.close()) {
             // A goodbye that can't be said is left unsaid.
-            let _ = self.socket.try_send(&bytes);
+            let _ = self.socket.try_send(&bytes, self.peer);
         }
     }
 }
@@ -318,9 +306,8 @@ async fn lookup(target: &Target, options: &ConnectOptions) -> Result<SocketAddr>
     Ok(peer)
 }
 
-fn open(peer: SocketAddr, options: &ConnectOptions) -> io::Result<std::net::UdpSocket> {
+fn open(peer: SocketAddr, options: &ConnectOptions) -> io::Result<ClientSocket> {
     let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_nonblocking(true)?;
     let any: IpAddr = match peer {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -328,10 +315,10 @@ fn open(peer: SocketAddr, options: &ConnectOptions) -> io::Result<std::net::UdpS
     socket.bind(&SocketAddr::new(any, 0).into())?;
     if peer.ip().is_multicast() {
         group(&socket, peer, options)?;
-    } else {
-        socket.connect(&peer.into())?;
+        return ClientSocket::new(socket, None);
     }
-    Ok(socket.into())
+    socket.connect(&peer.into())?;
+    ClientSocket::new(socket, Some(peer))
 }
 
 fn group(socket: &Socket, peer: SocketAddr, options: &ConnectOptions) -> io::Result<()> {

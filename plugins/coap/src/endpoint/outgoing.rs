@@ -401,6 +401,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether nothing is under way or waiting, so that nothing is to be expected.
+    pub fn is_idle(&self) -> bool {
+        self.exchanges.len() == 0
+    }
+
     /// How many more requests to this peer would be taken, under way or waiting.
     pub fn room(&mut self, peer: SocketAddr) -> usize {
         let used = self.peers.get(peer).map_or(0, |peer| peer.exchanges);

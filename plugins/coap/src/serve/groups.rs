@@ -18,7 +18,8 @@ use tokio::time::sleep;
 use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::sdk::spawn;
 
-use crate::interfaces::{self, Interface};
+use super::interfaces::{Interface, all};
+use crate::interfaces::scope;
 
 /// Datagrams that wait to be looked at; what is beyond is lost, as in any full buffer.
 const WAITING: usize = 256;
@@ -133,18 +134,15 @@ impl Group {
     /// The numbers of the interfaces on which the group is joined.
     fn interfaces(&self, local: SocketAddr) -> io::Result<Vec<u32>> {
         if let Some(interface) = &self.interface {
-            return Ok(vec![interfaces::scope(interface)?]);
+            return Ok(vec![scope(interface)?]);
         }
         let fits = |interface: &Interface| match local.ip() {
             any if any.is_unspecified() => interface.address.is_ipv4() == self.address.is_ipv4(),
             IpAddr::V4(one) if one.is_loopback() => interface.address.is_loopback(),
             one => interface.address == one,
         };
-        let mut numbers: Vec<u32> = interfaces::all()?
-            .iter()
-            .filter(|interface| fits(interface))
-            .map(|interface| interface.number)
-            .collect();
+        let mut numbers: Vec<u32> =
+            all()?.iter().filter(|interface| fits(interface)).map(|interface| interface.number).collect();
         numbers.sort_unstable();
         numbers.dedup();
         Ok(numbers)

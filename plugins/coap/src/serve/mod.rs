@@ -11,6 +11,7 @@ mod desk;
 mod folder;
 mod groups;
 mod handler;
+mod interfaces;
 mod loss;
 mod observers;
 mod patch;
