@@ -159,6 +159,8 @@ fn keys_of_a_guarded_profile_are_written_nowhere() {
     let both =
         tracemq.cmd(["profile", "test", "free", "guarded"]).env("SSLKEYLOGFILE", &keys).finish().expect(0);
     assert!(!keys.exists(), "{both:?}");
+    let free = tracemq.cmd(["profile", "test", "free"]).env("SSLKEYLOGFILE", &keys).finish().expect(0);
+    assert!(keys.exists(), "without a guard they are written\n{free:?}");
 }
 
 #[test]

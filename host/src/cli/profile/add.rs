@@ -30,7 +30,7 @@ pub fn command() -> Command {
             Arg::new("target")
                 .value_name("URL")
                 .required(true)
-                .help("A URL, env:NAME or file:PATH that hold one, or a protocol to serve"),
+                .help("A URL, a reference to one, such as vault:NAME, or a protocol to serve"),
         )
         .arg(super::flag("force", "Replace a profile of this name"))
         .arg(

@@ -33,7 +33,7 @@ pub fn command() -> Command {
                 .required(true)
                 .action(ArgAction::Append)
                 .num_args(1..)
-                .help("Profiles' names, or URLs, or env:NAME or file:PATH that hold one"),
+                .help("Profiles' names, or URLs, or references to one, such as vault:NAME"),
         )
         .arg(super::flag("json", "Print an object a line"))
         .arg(subscribe::wait("Give each up after so long, with status 5"))
