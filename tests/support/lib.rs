@@ -58,7 +58,9 @@ pub use proxies::{Proxy, ProxyKind};
 pub use rabbitmq::RabbitMq;
 pub use relay::{Relay, RelayKind};
 pub use scripted::{ScriptedBroker, ScriptedClient};
-pub use sharing::{Everything, PROTOCOLS, assert_hidden, assert_hidden_below, everything, forged, schemas};
+pub use sharing::{
+    Everything, PROTOCOLS, assert_hidden, assert_hidden_below, everything, forged, schemas, stored_profile,
+};
 pub use terminal::Terminal;
 pub use udp_tap::UdpTap;
 pub use wait::{LONG, SHORT, until};

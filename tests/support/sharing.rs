@@ -191,6 +191,13 @@ fn plain(value: &Value) -> toml::Value {
     }
 }
 
+/// A profile as it is saved.
+pub fn stored_profile(tracemq: &Tracemq, name: &str) -> Table {
+    let path = tracemq.home().join(format!("profiles/{name}.toml"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    text.parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
 /// Panics if a secret stands in the bytes: as it is, percent-encoded, in base64 with whatever may stand before it, in hex.
 #[track_caller]
 pub fn assert_hidden(secret: &str, bytes: &[u8], place: &str) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use toml::Table;
 use tracemq_tests::{
     Certificates, Cmd, Done, Everything, PROTOCOLS, Tracemq, assert_hidden, assert_hidden_below, everything,
-    schemas,
+    schemas, stored_profile,
 };
 
 /// A URL of each protocol with a password in it, as a profile must not have it but may.
@@ -116,7 +116,7 @@ fn what_may_be_shared_arrives_as_it_was_and_what_was_left_out_is_asked_for() {
             .collect();
         assert_eq!(todo, all.left_out, "{protocol}\n{done:?}");
 
-        let (sent, got) = (parsed(&all.text), stored(&to, "all"));
+        let (sent, got) = (parsed(&all.text), stored_profile(&to, "all"));
         for table in ["connection", "publish", "subscribe", "serve"] {
             let place =
                 |name: &str| if table == "connection" { name.to_owned() } else { format!("{table}.{name}") };
@@ -155,11 +155,6 @@ fn what_may_be_shared_arrives_as_it_was_and_what_was_left_out_is_asked_for() {
 fn mode(path: &std::path::Path) -> u32 {
     use std::os::unix::fs::PermissionsExt;
     path.metadata().unwrap_or_else(|error| panic!("{}: {error}", path.display())).permissions().mode() & 0o777
-}
-
-fn stored(tracemq: &Tracemq, name: &str) -> Table {
-    let path = tracemq.home().join(format!("profiles/{name}.toml"));
-    parsed(&std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
 }
 
 #[test]
@@ -250,7 +245,7 @@ fn only_who_it_is_for_opens_an_encrypted_export() {
     let binary = std::fs::read(from.home().join("binary")).expect("the file");
     to.cmd(["profile", "import", "--yes", "-"]).stdin(binary.clone()).finish().expect(0);
     // A byte changed, anywhere: not opened, or the same.
-    let before = stored(&to, "all");
+    let before = stored_profile(&to, "all");
     for at in (0..binary.len()).step_by(binary.len() / 40 + 1) {
         let mut damaged = binary.clone();
         damaged[at] ^= 0x10;
@@ -261,7 +256,7 @@ fn only_who_it_is_for_opens_an_encrypted_export() {
         .stdin(&binary[..binary.len() - 20])
         .finish()
         .expect(1);
-    assert_eq!(stored(&to, "all"), before);
+    assert_eq!(stored_profile(&to, "all"), before);
     assert!(!to.home().join("profiles/damaged.toml").exists());
 }
 
@@ -282,7 +277,7 @@ fn several_profiles_go_into_one_file_and_stdout_is_one() {
     assert_eq!(document["format"].as_integer(), Some(1));
     let other = Tracemq::new();
     other.cmd(["profile", "import", "-", "--yes"]).stdin(done.stdout).finish().expect(0);
-    assert_eq!(stored(&other, "b.c")["connection"]["client_id"].as_str(), Some("b.c"));
+    assert_eq!(stored_profile(&other, "b.c")["connection"]["client_id"].as_str(), Some("b.c"));
 
     let here =
         |arguments: &[&str]| tracemq.cmd(["profile", "export"]).args(arguments).cwd(tracemq.home()).finish();

@@ -2,15 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use toml::Table;
-use tracemq_tests::{Certificates, Done, Tracemq, assert_hidden, assert_hidden_below};
+use tracemq_tests::{Certificates, Done, Tracemq, assert_hidden, assert_hidden_below, stored_profile};
 
 const SECRETS: [&str; 2] = ["hunter2+/=", "hunter3"];
-
-fn stored(tracemq: &Tracemq, name: &str) -> Table {
-    let path = tracemq.home().join(format!("profiles/{name}.toml"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    text.parse().expect("TOML")
-}
 
 /// A folder that is not the home, where the other programs' files are.
 fn elsewhere() -> tempfile::TempDir {
@@ -90,7 +84,7 @@ fn urls_of_every_protocol() {
     ] {
         let done = tracemq.cmd(["profile", "import", url, "--yes"]).finish().expect(0);
         assert_hidden("hunter3", done.stderr.as_bytes(), "stderr");
-        let profile = stored(&tracemq, name);
+        let profile = stored_profile(&tracemq, name);
         assert_eq!((profile["protocol"].as_str(), profile["url"].as_str()), (Some(protocol), Some(saved)));
         if !option.is_empty() {
             let reference = profile["connection"][option].as_str().expect("a reference");
@@ -104,13 +98,13 @@ fn urls_of_every_protocol() {
         .env("AZURE", string)
         .finish()
         .expect(0);
-    assert_eq!(stored(&tracemq, "hub")["url"].as_str(), Some("vault:hub-url"));
+    assert_eq!(stored_profile(&tracemq, "hub")["url"].as_str(), Some("vault:hub-url"));
     assert_eq!(in_vault(&tracemq, "hub", "url"), string);
     // And out of a file with nothing else in it.
     let folder = elsewhere();
     let file = write(&folder, "string.txt", format!("{string}\n"));
     import(&tracemq, &file, &[]);
-    assert_eq!(stored(&tracemq, "ns.servicebus.example")["protocol"].as_str(), Some("eventhubs"));
+    assert_eq!(stored_profile(&tracemq, "ns.servicebus.example")["protocol"].as_str(), Some("eventhubs"));
     assert_hidden_below(&SECRETS.map(str::to_owned), tracemq.home());
     for (url, code) in [("gopher://h", 7), ("mqtt://h:x", 2), ("mqtt://u:hunter3%@h", 2)] {
         let done = tracemq.cmd(["profile", "import", url, "--yes"]).finish().expect(code);
@@ -153,7 +147,7 @@ fn a_context_of_nats() {
     for part in ["context of the nats command line", "description", "jetstream_domain"] {
         assert!(done.stderr.contains(part), "{part}\n{done:?}");
     }
-    let profile = stored(&tracemq, "prod");
+    let profile = stored_profile(&tracemq, "prod");
     assert_eq!(profile["url"].as_str(), Some("nats://a.example:4222,b.example:4222"));
     let connection = &profile["connection"];
     assert_eq!(connection["username"].as_str(), Some("ann"));
@@ -193,14 +187,14 @@ fn an_export_of_mqttx() {
     let file = write(&folder, "data.json", text);
     let done = import(&tracemq, &file, &[]);
     assert!(done.stderr.contains("MQTTX") && done.stderr.contains("plant/#"), "{done:?}");
-    let profile = stored(&tracemq, "press-line");
+    let profile = stored_profile(&tracemq, "press-line");
     assert_eq!(profile["url"].as_str(), Some("mqtts://broker.example:8883"));
     assert_eq!(profile["group"].as_str(), Some("Plant"));
     assert_eq!(profile["connection"]["session_expiry"].as_str(), Some("60s"));
     assert_eq!(profile["subscribe"]["no_local"].as_bool(), Some(true));
     assert_eq!(in_vault(&tracemq, "press-line", "password"), "hunter2+/=");
     // The name of a protocol is none for a profile.
-    assert_eq!(stored(&tracemq, "mqtt-2")["url"].as_str(), Some("mqtt+ws://127.0.0.1:8083/mqtt"));
+    assert_eq!(stored_profile(&tracemq, "mqtt-2")["url"].as_str(), Some("mqtt+ws://127.0.0.1:8083/mqtt"));
     for content in [text.replace("broker.example", ""), text.replace("\"5.0\"", "5"), text[..300].to_owned()]
     {
         let file = write(&folder, "broken.json", content);
@@ -230,7 +224,7 @@ fn settings_of_mqtt_explorer_with_certificates_in_them() {
     let file = write(&folder, "settings.json", text.to_string());
     let done = import(&tracemq, &file, &[]);
     assert!(done.stderr.contains("Settings") && done.stderr.contains("$SYS/#"), "{done:?}");
-    let profile = stored(&tracemq, "Werk-1-S-d");
+    let profile = stored_profile(&tracemq, "Werk-1-S-d");
     assert_eq!(profile["url"].as_str(), Some("mqtts://broker.example:8883"));
     for (option, original) in [
         ("tls_ca", &certificates.ca),
@@ -268,7 +262,7 @@ fn options_of_mosquitto() {
     let file = write(&folder, "mosquitto_sub", &text);
     let done = import(&tracemq, &file, &["--name", "bench"]);
     assert!(done.stderr.contains("--ciphers HIGH, -v") && done.stderr.contains("plant/#"), "{done:?}");
-    let profile = stored(&tracemq, "bench");
+    let profile = stored_profile(&tracemq, "bench");
     assert_eq!(profile["url"].as_str(), Some("mqtts://broker.example:8884"));
     assert_eq!(profile["connection"]["keep_alive"].as_str(), Some("30s"));
     assert_eq!(profile["connection"]["tls_min_version"].as_str(), Some("1.2"));
@@ -305,7 +299,7 @@ fn a_file_is_data_and_never_a_reference() {
     let file = write(&folder, "mosquitto_sub", text);
     tracemq.cmd(["profile", "import", "--yes"]).arg(&file).finish().expect(0);
     assert_eq!(in_vault(&tracemq, "h", "password"), format!("cmd:touch {}", marker.display()));
-    assert_eq!(stored(&tracemq, "h")["connection"]["password"].as_str(), Some("vault:h-password"));
+    assert_eq!(stored_profile(&tracemq, "h")["connection"]["password"].as_str(), Some("vault:h-password"));
     assert!(!marker.exists());
     // But a reference that the other program has is one here too.
     let file = write(&folder, "prod.json", "{\"url\": \"h\", \"user\": \"u\", \"password\": \"env://PW\"}");

@@ -1,8 +1,7 @@
 //! Imports of files that somebody else wrote: damaged, forged, meant badly; and the questions on a terminal.
 
 use std::path::Path;
-use toml::Table;
-use tracemq_tests::{Certificates, Done, Tracemq, assert_hidden_below, forged};
+use tracemq_tests::{Certificates, Done, Tracemq, assert_hidden_below, forged, stored_profile};
 
 fn import(tracemq: &Tracemq, text: impl Into<Vec<u8>>, arguments: &[&str]) -> Done {
     tracemq.cmd(["profile", "import", "-"]).args(arguments).stdin(text).finish()
@@ -13,12 +12,6 @@ fn profile(settings: &str, more: &str) -> String {
     forged(&format!(
         "[[profile]]\nname = \"p\"\n[profile.settings]\nprotocol = \"mqtt\"\nurl = \"mqtt://h\"\n{settings}\n{more}"
     ))
-}
-
-fn stored(tracemq: &Tracemq, name: &str) -> Table {
-    let path = tracemq.home().join(format!("profiles/{name}.toml"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    text.parse().expect("TOML")
 }
 
 /// Nothing was written, neither a profile nor anything else.
@@ -33,7 +26,7 @@ fn untouched(tracemq: &Tracemq) {
 fn a_forged_file_is_read_like_any_other() {
     let tracemq = Tracemq::new();
     import(&tracemq, profile("[profile.settings.connection]\nclient_id = \"x\"", ""), &["--yes"]).expect(0);
-    assert_eq!(stored(&tracemq, "p")["connection"]["client_id"].as_str(), Some("x"));
+    assert_eq!(stored_profile(&tracemq, "p")["connection"]["client_id"].as_str(), Some("x"));
 }
 
 #[test]
@@ -57,7 +50,10 @@ fn a_command_is_refused_unless_it_is_allowed() {
     assert!(!marker.exists(), "it was run");
     let settings = "[profile.settings.connection]\npassword = \"cmd:pass show broker\"\n";
     import(&tracemq, profile(settings, ""), &["--yes", "--allow-commands"]).expect(0);
-    assert_eq!(stored(&tracemq, "p")["connection"]["password"].as_str(), Some("cmd:pass show broker"));
+    assert_eq!(
+        stored_profile(&tracemq, "p")["connection"]["password"].as_str(),
+        Some("cmd:pass show broker")
+    );
 }
 
 #[test]
@@ -131,14 +127,14 @@ fn nothing_that_is_there_is_replaced_unasked() {
         )
     };
     import(&tracemq, text("one"), &["--yes"]).expect(0);
-    let first = stored(&tracemq, "p");
+    let first = stored_profile(&tracemq, "p");
     let ca_file = first["connection"]["tls_ca"].as_str().expect("a path").to_owned();
     import(&tracemq, text("two"), &["--yes"])
         .expect_failure(2, &["there is a profile p already", "--force", "--name"]);
-    assert_eq!(stored(&tracemq, "p"), first);
+    assert_eq!(stored_profile(&tracemq, "p"), first);
     import(&tracemq, text("two"), &["--yes", "--name", "q"]).expect(0);
     import(&tracemq, text("two"), &["--yes", "--force"]).expect(0);
-    let second = stored(&tracemq, "p");
+    let second = stored_profile(&tracemq, "p");
     assert_eq!(second["connection"]["client_id"].as_str(), Some("two"));
     // The secret and the file of before are still there, under their names.
     assert_ne!(second["connection"]["password"], first["connection"]["password"]);
@@ -193,14 +189,14 @@ fn a_changed_byte_never_makes_another_secret() {
     let text =
         profile(settings, "[[profile.left_out]]\noption = \"proxy\"\nkind = \"secret\"\nreference = \"env\"");
     import(&tracemq, text.clone(), &["--yes"]).expect(0);
-    let whole = stored(&tracemq, "p");
+    let whole = stored_profile(&tracemq, "p");
     let other = Tracemq::new();
     for at in (0..text.len()).step_by(5) {
         let mut damaged = text.clone().into_bytes();
         damaged[at] ^= 0x01;
         let done = import(&other, damaged, &["--yes", "--force"]);
         if done.code() == 0 {
-            let mut read = stored(&other, "p");
+            let mut read = stored_profile(&other, "p");
             // A new import has new names in the vault.
             for option in ["password", "proxy"] {
                 read["connection"][option] = whole["connection"][option].clone();
@@ -249,7 +245,7 @@ fn what_is_missing_can_be_said_with_the_command() {
     let given = ["--yes", "--force", "--secret=p:password=env:PW", &key, "--secret=serve.user.bob=hunter2"];
     let done = import(&tracemq, text.clone(), &given).expect(0);
     assert!(!done.stderr.contains("completes it") && !done.stderr.contains("put the file"), "{done:?}");
-    let stored = stored(&tracemq, "p");
+    let stored = stored_profile(&tracemq, "p");
     assert_eq!(stored["connection"]["password"].as_str(), Some("env:PW"));
     assert_eq!(stored["connection"]["tls_key"].as_str(), Some(&*certificates.client.key.to_string_lossy()));
     let user = stored["serve"]["user"].as_array().expect("a list").clone();
@@ -299,7 +295,7 @@ fn on_a_terminal_it_asks_for_exactly_what_was_left_out_and_shows_no_secret() {
     let screen = terminal.expect(0);
     assert!(!screen.contains("hunter2"), "{screen}");
     assert!(screen.contains("put the file at"), "{screen}");
-    let got = stored(&tracemq, "p");
+    let got = stored_profile(&tracemq, "p");
     assert_eq!(got["connection"]["proxy"].as_str(), Some("env:PROXY"));
     assert_eq!(got["connection"]["password"].as_str(), Some("vault:p-password"));
     assert_hidden_below(&["hunter2".into()], tracemq.home());
@@ -307,7 +303,7 @@ fn on_a_terminal_it_asks_for_exactly_what_was_left_out_and_shows_no_secret() {
     let mut terminal = start();
     terminal.answer("Replace it?", "n");
     terminal.expect(2);
-    assert_eq!(stored(&tracemq, "p"), got);
+    assert_eq!(stored_profile(&tracemq, "p"), got);
 
     let command = profile("[profile.settings.connection]\npassword = \"cmd:echo x\"", "");
     let file = tracemq.write("c.tracemq.toml", command);
@@ -319,5 +315,5 @@ fn on_a_terminal_it_asks_for_exactly_what_was_left_out_and_shows_no_secret() {
     terminal.answer("Allow it?", "y");
     terminal.answer("Import this?", "y");
     terminal.expect(0);
-    assert_eq!(stored(&tracemq, "c")["connection"]["password"].as_str(), Some("cmd:echo x"));
+    assert_eq!(stored_profile(&tracemq, "c")["connection"]["password"].as_str(), Some("cmd:echo x"));
 }

@@ -138,7 +138,7 @@ mod tests {
         for content in [
             &b""[..],
             b"SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY",
-            b"-----BEGIN NATS USER JWT-----\neyJ\n------END NATS USER JWT------\n",
+            b"-----BEGIN USER JWT-----\neyJ\n------END USER JWT------\n",
             b"-----BEGIN CERTIFICATE-----\n",
             b"-----BEGIN CERTIFICATE-----\nhunter2\n-----END CERTIFICATE-----\n",
             b"-----BEGIN ",

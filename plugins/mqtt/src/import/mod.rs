@@ -5,6 +5,7 @@
 
 mod explorer;
 mod mosquitto;
+mod mosquitto_options;
 mod mqttx;
 
 use std::collections::BTreeSet;
