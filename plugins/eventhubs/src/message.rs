@@ -107,6 +107,7 @@ impl<'b, 'm> Adding<'b, 'm> {
     }
 
     /// Nanoseconds since 1970-01-01 UTC.
+    #[cfg(feature = "serve")]
     pub fn time(mut self, time: i64) -> Self {
         self.record = self.record.time(time);
         self

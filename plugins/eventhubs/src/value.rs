@@ -23,6 +23,7 @@ pub fn json(value: Value<'_>) -> serde_json::Value {
 }
 
 /// The pairs of a map, each as [`json`]. None of what is no map.
+#[cfg(feature = "serve")]
 pub fn pairs(map: Value<'_>) -> impl Iterator<Item = (String, serde_json::Value)> {
     pairs_at(map, 1)
 }
