@@ -3,7 +3,6 @@
 //!
 //! Weak, and still what `openssl rsa -aes256` and `ssh-keygen -m PEM` write: who has such a file has it from somebody else.
 
-use aes::cipher::{BlockCipherDecrypt, KeyInit};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
@@ -16,9 +15,6 @@ const DAMAGED: Closed = Closed::Unreadable("its encryption headers are damaged")
 const CIPHER: Closed = Closed::Unreadable("it is encrypted with a cipher that is not supported");
 /// Of the initialisation vector, so much is the salt.
 const SALT: usize = 8;
-
-/// Undoes a cipher: key, initialisation vector, what was encrypted.
-type Decrypt = fn(&[u8], &[u8], &[u8]) -> Result<Vec<u8>, Closed>;
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -55,13 +51,13 @@ impl Legacy<'_> {
         let iv = hex(iv.trim()).filter(|iv| iv.len() >= SALT).ok_or(DAMAGED)?;
         let base64: String = self.base64.split_whitespace().collect();
         let sealed = STANDARD.decode(base64).map_err(|_| DAMAGED)?;
-        let open = |len: usize, how: Decrypt| how(&derive(password, &iv[..SALT], len), &iv, &sealed);
+        let key = |len| derive(password, &iv[..SALT], len);
         let der = match name {
-            "AES-128-CBC" => open(16, with::<aes::Aes128Dec>),
-            "AES-192-CBC" => open(24, with::<aes::Aes192Dec>),
-            "AES-256-CBC" => open(32, with::<aes::Aes256Dec>),
-            "DES-EDE3-CBC" => open(24, with::<des::TdesEde3>),
-            "DES-CBC" => open(8, with::<des::Des>),
+            "AES-128-CBC" => cbc::<aes::Aes128Dec>(&key(16), &iv, &sealed),
+            "AES-192-CBC" => cbc::<aes::Aes192Dec>(&key(24), &iv, &sealed),
+            "AES-256-CBC" => cbc::<aes::Aes256Dec>(&key(32), &iv, &sealed),
+            "DES-EDE3-CBC" => cbc::<des::TdesEde3>(&key(24), &iv, &sealed),
+            "DES-CBC" => cbc::<des::Des>(&key(8), &iv, &sealed),
             _ => Err(CIPHER),
         }?;
         // One wrong pass phrase in 256 gives something that looks padded.
@@ -73,10 +69,6 @@ impl Legacy<'_> {
             _ => Err(Closed::WrongPassword),
         }
     }
-}
-
-fn with<C: BlockCipherDecrypt + KeyInit>(key: &[u8], iv: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Closed> {
-    cbc::<C>(key, iv, sealed)
 }
 
 /// EVP_BytesToKey with MD5 and one round.
