@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 use tracemq_plugin_api::prelude::*;
-use tracemq_plugin_api::sdk::{Call, Import, ImportFile};
+use tracemq_plugin_api::sdk::Call;
+#[cfg(feature = "import")]
+use tracemq_plugin_api::sdk::{Import, ImportFile};
 
 use crate::client::Client;
 use crate::config::ConnectOptions;
 use crate::endpoint::Endpoint;
+#[cfg(feature = "import")]
 use crate::import;
 use crate::publish::PublishOptions;
 use crate::request::Replies;
@@ -42,9 +45,12 @@ impl Protocol for Mqtt {
                 "persistent-session",
                 "shared-subscription",
             ]);
-        import::formats(Endpoint::schemes(about))
+        #[cfg(feature = "import")]
+        let about = import::formats(about);
+        Endpoint::schemes(about)
     }
 
+    #[cfg(feature = "import")]
     fn import(file: &ImportFile<'_>) -> Result<Option<Import>> {
         import::read(file)
     }

@@ -10,6 +10,7 @@ mod config;
 mod connect;
 mod endpoint;
 mod error;
+#[cfg(feature = "import")]
 mod import;
 mod message;
 mod publish;

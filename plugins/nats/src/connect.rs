@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 use tracemq_plugin_api::prelude::*;
-use tracemq_plugin_api::sdk::{Call, Import, ImportFile, Wanted};
+use tracemq_plugin_api::sdk::{Call, Wanted};
+#[cfg(feature = "import")]
+use tracemq_plugin_api::sdk::{Import, ImportFile};
 
 use crate::client::{Client, Service};
 use crate::config::{ConnectOptions, Settings};
 use crate::endpoint::Server as Endpoint;
+#[cfg(feature = "import")]
 use crate::import;
 use crate::jetstream::{JetStream, List};
 use crate::publish::PublishOptions;
@@ -43,9 +46,12 @@ impl Protocol for Nats {
                 "acknowledged",
                 "user-is-token",
             ]);
-        import::formats(Endpoint::schemes(about))
+        #[cfg(feature = "import")]
+        let about = import::formats(about);
+        Endpoint::schemes(about)
     }
 
+    #[cfg(feature = "import")]
     fn import(file: &ImportFile<'_>) -> Result<Option<Import>> {
         import::read(file)
     }

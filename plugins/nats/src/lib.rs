@@ -5,6 +5,7 @@ mod client;
 mod config;
 mod connect;
 mod endpoint;
+#[cfg(feature = "import")]
 mod import;
 mod jetstream;
 mod message;
