@@ -23,9 +23,9 @@ pub fn command() -> Command {
     Command::new("test")
         .about("Connect, and tell how long each step took")
         .long_about(
-            "Connect with each profile or URL in turn, tell how long each step took (name, tcp, proxy, tls, websocket and the \
-             protocol's own), and disconnect; nothing is sent or subscribed to. A step that failed is named, and why stands \
-             on stderr. The exit status is that of the first that failed.",
+            "Connect with each profile or URL in turn, tell how long each step took (name, tcp, proxy, tls and the protocol's \
+             own), and disconnect; nothing is sent or subscribed to. A step that failed is named, and why stands on stderr. \
+             The exit status is that of the first that failed.",
         )
         .arg(
             Arg::new("targets")
