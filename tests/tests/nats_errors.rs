@@ -1,6 +1,6 @@
 //! Servers that refuse, break the protocol, or send what nobody can read: it is told, and shown where it can be.
 
-use tracemq_tests::{NatsServer, NatsWire, ScriptedNats, Tracemq, json};
+use tracemq_tests::{Done, NatsServer, NatsWire, ScriptedNats, Tracemq, json};
 
 #[test]
 fn what_is_not_permitted_is_told_and_ends_with_4() {
@@ -140,4 +140,33 @@ fn a_server_that_ends_the_connection_says_why() {
     while client.raw_line() != "PING" {}
     client.close();
     publishing.wait().expect_failure(1, &["may or may not have arrived"]);
+}
+
+#[test]
+fn a_token_in_the_place_of_a_url_s_user_is_a_secret() {
+    let tracemq = Tracemq::new();
+    let url = "nats://t0ken-of-ours@127.0.0.1:1";
+    let hidden = |done: Done| {
+        let stdout = String::from_utf8_lossy(&done.stdout);
+        assert!(!stdout.contains("t0ken-of-ours") && !done.stderr.contains("t0ken-of-ours"), "{done:?}");
+        done
+    };
+    let advice = ["no secret in clear", "nats://127.0.0.1:1 --token vault:plant-token"];
+    hidden(tracemq.cmd(["profile", "add", "plant", url]).finish()).expect_failure(2, &advice);
+    assert!(tracemq.cmd(["profile", "list"]).finish().expect(0).stdout.is_empty());
+    let done =
+        hidden(tracemq.cmd(["pub", url, "a", "b", "-vvv"]).finish()).expect_failure(3, &["***@127.0.0.1:1"]);
+    assert!(done.stderr.contains("stands in clear on the command line"), "{done:?}");
+
+    // One that somebody has written by hand.
+    let file = tracemq.home().join("profiles/plant.toml");
+    std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+    std::fs::write(&file, format!("url = \"{url}\"\n")).expect("written");
+    for arguments in [&["profile", "list"][..], &["profile", "list", "--json"], &["profile", "show", "plant"]]
+    {
+        let done = hidden(tracemq.cmd(arguments).finish()).expect(0);
+        assert!(String::from_utf8_lossy(&done.stdout).contains("***@127.0.0.1:1"), "{done:?}");
+    }
+    let advice = ["a secret stands in clear in its url", "secret set plant-token"];
+    hidden(tracemq.cmd(["pub", "plant", "a", "b"]).finish()).expect_failure(2, &advice);
 }

@@ -107,7 +107,7 @@ pub fn job(catalog: &mut Catalog, argv: &[OsString], name: &str, words: &[OsStri
         _ => Action::List,
     };
     let parsed = parse(catalog, argv, &[name], words, action)?;
-    let Parsed { entry, target, action, offer, matches } = parsed;
+    let Parsed { entry, mut target, action, offer, matches } = parsed;
     let guarded = guard::begin(&target, action)?;
     let descriptor = entry.descriptor().ok_or_else(|| Failure::plugin("the plugin is not usable"))?;
     target.check(descriptor, action)?;
@@ -202,7 +202,7 @@ pub struct Contact {
 /// Makes ready to connect to a target, with what its profile, its URL and the environment say.
 pub fn contact(catalog: &mut Catalog, text: &str) -> Result<Contact, Failure> {
     let action = Action::List;
-    let target = Target::read(text, action, catalog)?;
+    let mut target = Target::read(text, action, catalog)?;
     let guarded = guard::begin(&target, action)?;
     let entry = target.entry(catalog)?;
     let descriptor = entry.descriptor().ok_or_else(|| Failure::plugin("the plugin is not usable"))?;

@@ -20,8 +20,10 @@ pub struct Target {
     pub profile: Option<Profile>,
     /// The protocol's name, when it was said and not left to the scheme.
     pub protocol: Option<String>,
-    /// A password stands in what was typed.
+    /// A secret stands in what was typed.
     pub in_clear: bool,
+    /// The URL was typed, and no reference to it.
+    typed: bool,
 }
 
 impl Target {
@@ -54,6 +56,7 @@ impl Target {
                 profile: None,
                 protocol,
                 in_clear: false,
+                typed: false,
             });
         }
         if profiles::check_name(text).is_err() {
@@ -77,7 +80,8 @@ impl Target {
         let address = Address::parse(text).map_err(|why| Failure::usage(format!("TARGET: {why}")))?;
         let shown = address.shown.clone();
         let in_clear = typed && shown != text;
-        Ok(Target { shown, url: Some((text.to_owned(), address)), profile: None, protocol: None, in_clear })
+        let url = Some((text.to_owned(), address));
+        Ok(Target { shown, url, profile: None, protocol: None, in_clear, typed })
     }
 
     /// The target that a profile stands for. What it refers to is resolved.
@@ -101,18 +105,14 @@ impl Target {
                 let resolved = resolved.trim().to_owned();
                 let address = Address::parse(&resolved).map_err(in_profile)?;
                 if Reference::parse(text).is_none() && address.shown != *text {
-                    let name = &profile.name;
-                    return Err(in_profile("a secret stands in clear in its url".into()).hint(format!(
-                        "`tracemq secret set {name}-password` keeps it in the vault: take it out of the url, and write \
-                         password = \"vault:{name}-password\" under [connection]; or make the whole url a reference, such as \
-                         vault:{name}-url"
-                    )));
+                    return Err(secret_in_url(&profile.name, "password"));
                 }
                 Some((resolved, address))
             }
         };
         let protocol = profile.protocol.clone();
-        Ok(Target { shown: profile.name.clone(), url, profile: Some(profile), protocol, in_clear: false })
+        let shown = profile.name.clone();
+        Ok(Target { shown, url, profile: Some(profile), protocol, in_clear: false, typed: false })
     }
 
     /// The plugin, asking the user to trust it if there is a terminal to ask on.
@@ -133,14 +133,22 @@ impl Target {
         Ok(entry)
     }
 
-    /// Whether the URL fits what the plugin says of its schemes.
-    pub fn check(&self, descriptor: &Descriptor, action: Action) -> Result<(), Failure> {
+    /// Whether the URL fits what the plugin says of its schemes and of the user.
+    pub fn check(&mut self, descriptor: &Descriptor, action: Action) -> Result<(), Failure> {
         let Some((_, address)) = &self.url else {
             if action.serves() || action == Action::Profile {
                 return Ok(());
             }
             return Err(Failure::usage(format!("profile {}: it has no url to connect to", self.shown)));
         };
+        if address.has_token(descriptor) {
+            self.in_clear |= self.typed;
+            if let Some(profile) = &self.profile
+                && profile.url.as_deref().is_some_and(|url| Reference::parse(url).is_none())
+            {
+                return Err(secret_in_url(&profile.name, "token"));
+            }
+        }
         let wrong = |why: String| Failure::usage(format!("{} is not a URL: {why}", address.shown));
         let Some(scheme) = descriptor.schemes.iter().find(|scheme| scheme.name == address.scheme) else {
             let known: Vec<&str> = descriptor.schemes.iter().map(|scheme| scheme.name.as_str()).collect();
@@ -170,6 +178,14 @@ impl Target {
         };
         Some(entry.descriptor()?.id.as_str())
     }
+}
+
+/// A profile holds a secret in its URL, which the option of this name would take.
+fn secret_in_url(profile: &str, option: &str) -> Failure {
+    Failure::usage(format!("profile {profile}: a secret stands in clear in its url")).hint(format!(
+        "`tracemq secret set {profile}-{option}` keeps it in the vault: take it out of the url, and write {option} = \
+         \"vault:{profile}-{option}\" under [connection]; or make the whole url a reference, such as vault:{profile}-url"
+    ))
 }
 
 /// Whether publishing takes a topic. Where the plugin says so, the path of the URL is one, and none needs to follow.

@@ -7,6 +7,7 @@
 use crate::options::Credentials;
 use crate::redact::{self, MASK, secret_name, secret_part};
 use std::fmt;
+use tracemq_plugin_api::sdk::Descriptor;
 
 pub use crate::redact::is_connection_string;
 
@@ -90,7 +91,27 @@ pub fn without_password(text: &str) -> String {
     masked(text).replacen(&format!(":{MASK}@"), "@", 1)
 }
 
+/// The URL without its user, for a command that says it otherwise.
+pub fn without_user(text: &str) -> String {
+    let start = text.find("://").map_or(0, |at| at + 3);
+    let (scheme, rest) = text.split_at(start);
+    let hosts = rest.rsplit_once('@').map_or(rest, |(_, hosts)| hosts);
+    format!("{scheme}{hosts}")
+}
+
+/// Whether the user of a URL is a secret of the protocol's, when no password goes with it.
+pub fn user_is_token(descriptor: &Descriptor) -> bool {
+    descriptor.capabilities.iter().any(|name| name == "user-is-token")
+}
+
 impl Address {
+    /// Whether the user is a token, which then is made known as secret.
+    pub fn has_token(&self, descriptor: &Descriptor) -> bool {
+        let user = self.credentials.user.as_deref();
+        let token = user.filter(|_| self.credentials.password.is_none() && user_is_token(descriptor));
+        token.inspect(|token| redact::register(token)).is_some()
+    }
+
     /// Takes a URL apart, and makes its secrets known. The error says which part is wrong.
     pub fn parse(text: &str) -> Result<Address, String> {
         redact::register_url(text);

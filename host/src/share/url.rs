@@ -1,7 +1,7 @@
 //! What in a URL is a secret, and where else in a profile it can stand.
 
 use super::place::{Schemas, Section};
-use crate::cli::url::{Address, is_connection_string, masked};
+use crate::cli::url::{Address, is_connection_string, masked, user_is_token};
 use tracemq_plugin_api::sdk::Descriptor;
 
 /// The secret of a URL.
@@ -33,7 +33,7 @@ pub fn take_apart(text: &str, descriptor: &Descriptor, schemas: &Schemas) -> (Op
         return if is_public(text) { (Some(text.to_owned()), None) } else { whole };
     };
     let credentials = address.credentials;
-    let token = descriptor.capabilities.iter().any(|name| name == "user-is-token");
+    let token = user_is_token(descriptor);
     let (property, secret, username) = match (credentials.password, credentials.user) {
         (Some(password), user) => ("password", password, user.filter(|_| token)),
         (None, Some(user)) if token => ("token", user, None),

@@ -101,18 +101,19 @@ pub fn run(argv: &[OsString], words: &[OsString], dirs: &[PathBuf]) -> Result<()
     let argv = completed.as_deref().unwrap_or(argv);
     let descriptors = catalog.entries().iter().filter_map(Entry::descriptor);
     let protocols: Vec<String> = descriptors.map(|descriptor| descriptor.id.clone()).collect();
-    let parsed = prepare::parse(&mut catalog, argv, &["profile", "add"], &argv[before..], action)?;
+    let mut parsed = prepare::parse(&mut catalog, argv, &["profile", "add"], &argv[before..], action)?;
+    let descriptor = parsed.entry.descriptor().ok_or_else(|| Failure::plugin("the plugin is not usable"))?;
+    let checked = parsed.target.check(descriptor, parsed.action);
     let (matches, target) = (&parsed.matches, &parsed.target);
     let name = named(matches)?;
     let text = matches.get_one::<String>("target").cloned().unwrap_or_default();
-    let descriptor = parsed.entry.descriptor().ok_or_else(|| Failure::plugin("the plugin is not usable"))?;
     if target.profile.is_some() {
         return Err(Failure::usage(format!("{text} is a profile; a URL or a protocol's name is needed")));
     }
     if name == descriptor.id || protocols.contains(&name) {
         return Err(called_like_a_protocol(&name));
     }
-    target.check(descriptor, parsed.action)?;
+    checked?;
     if target.in_clear {
         return Err(url_in_clear(&name, target, &parsed.offer.connection, &text));
     }
@@ -152,10 +153,14 @@ pub fn run(argv: &[OsString], words: &[OsString], dirs: &[PathBuf]) -> Result<()
 
 /// A password stands in the URL: with which command it would not.
 fn url_in_clear(name: &str, target: &Target, schema: &Schema, text: &str) -> Failure {
-    let (secret, then) = match schema.get("password") {
+    // Without a password it is the user that is secret.
+    let password = target.shown != text;
+    let option = if password { "password" } else { "token" };
+    let (secret, then) = match schema.get(option) {
         Some(spec) if !url::is_connection_string(text) => {
-            let (secret, url) = (spec.vault_name(name), url::without_password(text));
-            let then = format!("tracemq profile add {name} {url} --password vault:{secret}");
+            let url = if password { url::without_password(text) } else { url::without_user(text) };
+            let secret = spec.vault_name(name);
+            let then = format!("tracemq profile add {name} {url} --{option} vault:{secret}");
             (secret, then)
         }
         _ => (format!("{name}-url"), format!("tracemq profile add {name} vault:{name}-url")),

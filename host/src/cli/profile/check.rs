@@ -4,7 +4,7 @@
 use crate::cli::args::Action;
 use crate::cli::help::Offer;
 use crate::cli::target::Target;
-use crate::cli::url;
+use crate::cli::url::{self, Address};
 use crate::failure::Failure;
 use crate::options::{Reference, Schema, is_reference, known, old_names};
 use crate::plugins::{Catalog, Entry};
@@ -23,7 +23,7 @@ pub struct Checked {
 pub fn check(name: &str, text: &str, catalog: &Catalog) -> Result<Checked, Failure> {
     let wrong = |why: String| Failure::usage(format!("profile {name}: {why}"));
     let profile = Profile::parse(name, text).map_err(wrong)?;
-    let target = match &profile.url {
+    let mut target = match &profile.url {
         Some(url) if !is_reference(url) => Some(Target::of_profile(profile.clone())?),
         _ => None,
     };
@@ -31,7 +31,7 @@ pub fn check(name: &str, text: &str, catalog: &Catalog) -> Result<Checked, Failu
         let note = format!("the plugin of the profile {name} is not there: its options were not checked");
         return Ok(Checked { text: text.to_owned(), notes: vec![note] });
     };
-    if let Some(target) = &target {
+    if let Some(target) = &mut target {
         target.check(descriptor, Action::Profile)?;
     }
     let schemas = Schemas::of(descriptor)?;
@@ -74,6 +74,16 @@ pub fn descriptor<'a>(catalog: &'a Catalog, profile: &Profile) -> Option<&'a Des
         }
     };
     entry.and_then(Entry::descriptor)
+}
+
+/// Makes known what only the plugin can tell to be a secret in the profile's URL.
+pub fn know_token(catalog: &Catalog, profile: &Profile) {
+    let url = profile.url.as_deref().filter(|url| url.contains('@') && !is_reference(url));
+    if let Some(address) = url.and_then(|url| Address::parse(url).ok())
+        && let Some(descriptor) = descriptor(catalog, profile)
+    {
+        address.has_token(descriptor);
+    }
 }
 
 /// The schemas of the tables of a profile.

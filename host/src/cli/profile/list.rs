@@ -1,13 +1,16 @@
 //! `tracemq profile list`.
 
+use super::check::know_token;
 use super::shown_url;
 use crate::cli::url;
 use crate::failure::Failure;
 use crate::output::escape;
+use crate::plugins::Catalog;
 use crate::profiles::{self, Color, Guard, Profile};
 use clap::{Arg, ArgMatches, Command};
 use serde_json::json;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
 pub fn command() -> Command {
     Command::new("list")
@@ -76,7 +79,7 @@ impl Row {
     }
 }
 
-pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
+pub fn run(matches: &ArgMatches, dirs: &[PathBuf]) -> Result<(), Failure> {
     let names = profiles::names()?;
     let wanted = matches.get_one::<String>("group");
     if matches.get_flag("names") && wanted.is_none() {
@@ -87,6 +90,8 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     if matches.get_flag("names") {
         return crate::cli::print(rows.iter().map(|row| format!("{}\n", row.name)).collect::<String>());
     }
+    let catalog = Catalog::open(dirs);
+    rows.iter().filter_map(|row| row.profile.as_ref()).for_each(|profile| know_token(&catalog, profile));
     // Within a group they stay sorted by their names.
     rows.sort_by(|a, b| a.group().cmp(b.group()));
     if matches.get_flag("json") {

@@ -83,7 +83,7 @@ pub fn run(argv: &[OsString], words: &[OsString], adds: bool, dirs: &[PathBuf]) 
         logging::start(&prepare::global(matches));
     }
     match matches.subcommand() {
-        Some(("list", matches)) => list::run(matches),
+        Some(("list", matches)) => list::run(matches, dirs),
         Some(("show", matches)) => show::run(&named(matches)?, dirs),
         Some(("edit", matches)) => edit::run(matches, dirs),
         Some(("set", matches)) => set::run(matches, dirs),

@@ -59,7 +59,7 @@ pub fn url(catalog: &Catalog) -> Result<String, Failure> {
             if is_reference(text) {
                 return Ok(());
             }
-            let target = Target::read(text, Action::Profile, catalog)?;
+            let mut target = Target::read(text, Action::Profile, catalog)?;
             if target.profile.is_some() {
                 return Err(Failure::usage(format!("{text} is a profile; a URL is needed")));
             }

@@ -1,6 +1,6 @@
 //! `tracemq profile show`.
 
-use super::check::descriptor;
+use super::check::{descriptor, know_token};
 use super::shown_url;
 use crate::cli::args::Action;
 use crate::cli::help::Offer;
@@ -28,6 +28,7 @@ pub fn command() -> Command {
 pub fn run(name: &str, dirs: &[PathBuf]) -> Result<(), Failure> {
     let mut profile = profiles::find(name)?.ok_or_else(|| profiles::unknown(name))?;
     let catalog = Catalog::open(dirs);
+    know_token(&catalog, &profile);
     let descriptor = descriptor(&catalog, &profile);
     let offers = descriptor.map(|descriptor| {
         [Action::Profile, Action::ServeProfile]
