@@ -277,6 +277,8 @@ fn a_writer_goes_on_when_the_server_comes_back() {
     writer.wait_stdout("acknowledged");
     hubs.run.signal(libc::SIGKILL);
     drop(hubs);
+    // It is told without anything to send.
+    writer.wait_stderr("the connection is lost");
     writer.write("meanwhile\n");
     writer.wait_stderr("next attempt");
     let _hubs = LocalHubs::on(&tracemq, port, &arguments);
@@ -288,6 +290,40 @@ fn a_writer_goes_on_when_the_server_comes_back() {
     let sub = ["-C", "3", "--position", "earliest", "--format", "raw"];
     let got = tracemq.hub("sub", &connection, &sub).finish().expect(0);
     assert_eq!(got.lines(), ["before", "meanwhile", "after"]);
+}
+
+#[test]
+fn what_is_sent_in_the_moment_of_the_loss_is_told_as_unconfirmed_or_sent_again() {
+    let tracemq = Tracemq::new();
+    for _ in 0..8 {
+        let hubs = LocalHubs::start(&tracemq, &["--hub", "h:1"]);
+        let (port, connection) = (hubs.port, hubs.connection.clone());
+        let writer = tracemq.hub("pub", &connection, &["--lines", "--json"]).keep_stdin().limit(LONG);
+        let mut writer = writer.start();
+        writer.write("before\n");
+        writer.wait_stdout("acknowledged");
+        // It will find both at once: the end of the connection, and something to send.
+        writer.signal(libc::SIGSTOP);
+        hubs.run.signal(libc::SIGKILL);
+        drop(hubs);
+        writer.write("meanwhile\n");
+        writer.signal(libc::SIGCONT);
+        writer.wait_stderr("the connection is lost");
+        let _hubs = LocalHubs::on(&tracemq, port, &["--hub", "h:1"]);
+        writer.wait_stdout_lines(2, LONG);
+        writer.close_stdin();
+        let done = writer.wait();
+        let outcome = json(&done.lines()[1]);
+        match outcome["status"].as_str() {
+            Some("acknowledged") => drop(done.expect(0)),
+            Some("unconfirmed") => {
+                let reason = outcome["reason"].as_str().expect("a reason");
+                assert!(reason.contains("may or may not have arrived"), "{reason}");
+                done.expect(1);
+            }
+            status => panic!("{status:?} {done:?}"),
+        }
+    }
 }
 
 #[test]

@@ -5,9 +5,11 @@
 //! it refused before anything else.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use fe2o3_amqp::link::{LinkStateError, SendError, Sender};
@@ -31,6 +33,9 @@ const MOST_LANES: usize = 32;
 /// When nothing could be sent for so long, it is told.
 const STANDSTILL: Duration = Duration::from_secs(10);
 
+/// A link, and where it leads.
+type Lane = (Arc<Place>, Sender);
+
 /// We were told to stop.
 struct Stopped;
 
@@ -49,7 +54,7 @@ pub(super) struct Publisher {
     stop: watch::Receiver<bool>,
     link: Option<Opened>,
     /// The oldest first.
-    lanes: VecDeque<(Arc<str>, Sender)>,
+    lanes: VecDeque<Lane>,
     flights: Flights,
     ledger: Ledger,
 }
@@ -80,11 +85,12 @@ impl Publisher {
             if self.catch_up().await.is_err() {
                 break;
             }
-            let Publisher { stop, flights, ledger, link, .. } = &mut self;
+            let Publisher { stop, flights, ledger, link, lanes, .. } = &mut self;
             tokio::select! {
                 biased;
                 () = stopped(stop) => break,
                 landed = flights.next(), if !flights.is_empty() => ledger.land(landed),
+                (place, broken) = ended(lanes) => self.part(&place, &broken).await,
                 () = due(link) => renew(link).await,
                 order = orders.recv() => match order {
                     Some(order) => if self.take(order).await.is_err() { break },
@@ -176,11 +182,12 @@ impl Publisher {
 
     /// Waits for something to land.
     async fn wait(&mut self) -> Result<(), Stopped> {
-        let Publisher { stop, flights, ledger, link, .. } = self;
+        let Publisher { stop, flights, ledger, link, lanes, .. } = self;
         tokio::select! {
             biased;
             () = stopped(stop) => return Err(Stopped),
             landed = flights.next() => ledger.land(landed),
+            (place, broken) = ended(lanes) => self.part(&place, &broken).await,
             () = due(link) => renew(link).await,
         }
         Ok(())
@@ -220,15 +227,12 @@ impl Publisher {
             };
             let broken = Broken::from(&error);
             let told = broken.error(&item.place.subject);
-            match &broken {
-                Broken::Link(condition) => {
-                    self.lanes.retain(|(address, _)| *address != item.place.address);
-                    if condition.busy().is_some() {
-                        self.ledger.refused(item, condition);
-                        return Ok(());
-                    }
-                }
-                _ => self.lost(&told).await,
+            self.part(&item.place, &broken).await;
+            if let Broken::Link(condition) = &broken
+                && condition.busy().is_some()
+            {
+                self.ledger.refused(item, condition);
+                return Ok(());
             }
             if !told.is_temporary() || !self.reconnect {
                 self.ledger.fail(item.job, told);
@@ -241,7 +245,8 @@ impl Publisher {
     /// Sends on the link that is there. It may have to wait for credit.
     async fn transfer(&mut self, item: &Item) -> Result<Result<Delivery, SendError>, Stopped> {
         let Publisher { lanes, flights, ledger, link, stop, events, .. } = self;
-        let Some((_, sender)) = lanes.iter_mut().find(|(address, _)| *address == item.place.address) else {
+        let Some((_, sender)) = lanes.iter_mut().find(|(place, _)| place.address == item.place.address)
+        else {
             return Ok(Err(LinkStateError::IllegalState.into()));
         };
         let mut sending = pin!(sender.send_batchable_ref(&*item.sendable));
@@ -264,8 +269,8 @@ impl Publisher {
     }
 
     /// The link to a place, made if need be.
-    async fn lane(&mut self, place: &Place) -> Result<&mut Sender, Halt> {
-        if let Some(at) = self.lanes.iter().position(|(address, _)| *address == place.address) {
+    async fn lane(&mut self, place: &Arc<Place>) -> Result<&mut Sender, Halt> {
+        if let Some(at) = self.lanes.iter().position(|(lane, _)| lane.address == place.address) {
             return Ok(&mut self.lanes[at].1);
         }
         let mut backoff = Backoff::default();
@@ -291,7 +296,7 @@ impl Publisher {
                 drop(timeout(GOODBYE, oldest.close()).await);
             }
         }
-        self.lanes.push_back((Arc::clone(&place.address), sender));
+        self.lanes.push_back((Arc::clone(place), sender));
         let at = self.lanes.len() - 1;
         Ok(&mut self.lanes[at].1)
     }
@@ -333,14 +338,30 @@ impl Publisher {
         }
     }
 
+    /// A link has ended, maybe with the whole connection.
+    async fn part(&mut self, place: &Place, broken: &Broken) {
+        match broken {
+            Broken::Link(_) => self.lanes.retain(|(lane, _)| lane.address != place.address),
+            _ => self.lost(&broken.error(&place.subject)).await,
+        }
+    }
+
     /// The connection is gone, and with it what was on its way.
     async fn lost(&mut self, why: &Error) {
+        // A link that is held keeps its deliveries waiting; one that is dropped tells what it knows of them.
         self.lanes.clear();
-        self.ledger.lost(self.flights.forget(), why.message());
         if let Some(link) = self.link.take() {
             self.events.emit(Event::new(EventKind::RECONNECTING, format!("the connection is lost: {why}")));
             link.close().await;
         }
+        let landing = async {
+            while !self.flights.is_empty() {
+                self.ledger.land(self.flights.next().await);
+            }
+        };
+        // Without an answer in time, nothing more will be heard.
+        let _ = timeout(GOODBYE, landing).await;
+        self.ledger.lost(self.flights.forget(), why.message());
     }
 
     /// Ends the links and the connection; whoever waits is told.
@@ -388,6 +409,20 @@ fn run_of_topic(batch: &Batch, start: usize) -> Range<usize> {
     let topic = batch.get(start).map(|message| message.topic());
     let end = (start..batch.len()).find(|index| batch.get(*index).map(|message| message.topic()) != topic);
     start..end.unwrap_or(batch.len())
+}
+
+/// The first of the links that ends without being asked to. fe2o3-amqp leaves what was sent on a link in the moment of its end
+/// waiting for as long as the link is held.
+async fn ended(lanes: &mut VecDeque<Lane>) -> (Arc<Place>, Broken) {
+    poll_fn(|context| {
+        for (place, sender) in lanes.iter_mut() {
+            if let Poll::Ready(error) = pin!(sender.on_detach()).poll(context) {
+                return Poll::Ready((Arc::clone(place), Broken::from(&error)));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// Waits until the connection's tokens have to be renewed.
