@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tracemq_plugin_api::prelude::*;
-use tracemq_plugin_api::sdk::MessageView;
+use tracemq_plugin_api::sdk::{MessageView, Outcomes};
 
 use crate::message::{CoapOption, Method, Packet, first};
 use crate::publish::{PublishOptions, add_option};
@@ -16,10 +16,9 @@ struct Call {
     id: u64,
     batch: Batch,
     options: Arc<PublishOptions>,
-    outcomes: Vec<Option<Outcome>>,
+    outcomes: Outcomes,
     /// The first message that was not begun.
     next: usize,
-    open: usize,
     done: oneshot::Sender<Result<Vec<Outcome>>>,
     /// The request of the message before, to be used again by the next one to the same resource.
     made: Option<Made>,
@@ -65,12 +64,10 @@ impl Calls {
             return;
         }
         self.last += 1;
-        let count = batch.len();
         self.calls.push_back(Call {
             id: self.last,
-            outcomes: vec![None; count],
+            outcomes: Outcomes::new(batch.len()),
             next: 0,
-            open: count,
             batch,
             options,
             done,
@@ -85,9 +82,7 @@ impl Calls {
             let call = &mut self.calls[at];
             if call.done.is_closed() {
                 call.abandon_rest();
-                if call.open == 0 {
-                    self.calls.remove(at);
-                }
+                self.answer(at);
                 continue;
             }
             let index = call.next;
@@ -133,15 +128,16 @@ impl Calls {
 
     pub(super) fn settle(&mut self, place: Place, outcome: Outcome) {
         let Some(at) = self.calls.iter().position(|call| call.id == place.call) else { return };
-        let call = &mut self.calls[at];
-        if let Some(entry @ None) = call.outcomes.get_mut(place.index) {
-            *entry = Some(outcome);
-            call.open -= 1;
-        }
-        if call.open == 0
+        self.calls[at].outcomes.settle(place.index, outcome);
+        self.answer(at);
+    }
+
+    fn answer(&mut self, at: usize) {
+        if let Some(outcomes) = self.calls[at].outcomes.complete()
             && let Some(call) = self.calls.remove(at)
         {
-            let _ = call.done.send(Ok(call.outcomes.into_iter().flatten().collect()));
+            // The caller may be gone.
+            let _ = call.done.send(Ok(outcomes));
         }
     }
 
@@ -164,8 +160,9 @@ impl Calls {
 impl Call {
     /// The host has given it up: what was not sent stays unsent.
     fn abandon_rest(&mut self) {
-        self.open -= self.batch.len() - self.next;
-        self.next = self.batch.len();
+        let count = self.batch.len();
+        self.outcomes.settle_range(self.next..count, &Outcome::unconfirmed("given up before it was sent"));
+        self.next = count;
     }
 
     /// Makes the request of a message, out of the one before it where that goes to the same resource.

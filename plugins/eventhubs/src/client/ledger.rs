@@ -16,6 +16,7 @@ use fe2o3_amqp_types::messaging::{Body, Outcome as Settled};
 use serde_amqp::Value;
 use tokio::sync::oneshot;
 use tracemq_plugin_api::prelude::*;
+use tracemq_plugin_api::sdk::Outcomes;
 
 use super::publisher::Place;
 use crate::error::{Broken, Condition};
@@ -32,8 +33,7 @@ pub(super) type Answered = oneshot::Sender<Result<Vec<Outcome>>>;
 /// A call of the host's.
 struct Job {
     done: Answered,
-    outcomes: Vec<Option<Outcome>>,
-    open: usize,
+    outcomes: Outcomes,
 }
 
 /// One transfer.
@@ -116,7 +116,7 @@ impl Ledger {
     pub(super) fn open(&mut self, messages: usize, done: Answered) -> u64 {
         let number = self.next;
         self.next += 1;
-        self.jobs.insert(number, Job { done, outcomes: vec![None; messages], open: messages });
+        self.jobs.insert(number, Job { done, outcomes: Outcomes::new(messages) });
         self.answer(number);
         number
     }
@@ -128,12 +128,7 @@ impl Ledger {
 
     pub(super) fn settle(&mut self, job: u64, messages: Range<usize>, outcome: &Outcome) {
         let Some(found) = self.jobs.get_mut(&job) else { return };
-        for place in messages {
-            if let Some(entry @ None) = found.outcomes.get_mut(place) {
-                *entry = Some(outcome.clone());
-                found.open -= 1;
-            }
-        }
+        found.outcomes.settle_range(messages, outcome);
         self.answer(job);
     }
 
@@ -153,10 +148,9 @@ impl Ledger {
     pub(super) fn give_up(&mut self, why: &str) {
         self.again.clear();
         for (_, job) in std::mem::take(&mut self.jobs) {
-            let unsent = || Outcome::unconfirmed(format!("{why}; it was not sent"));
-            let outcomes = job.outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(unsent)).collect();
+            let unsent = |_| Outcome::unconfirmed(format!("{why}; it was not sent"));
             // The caller may be gone.
-            let _ = job.done.send(Ok(outcomes));
+            let _ = job.done.send(Ok(job.outcomes.finish(unsent)));
         }
     }
 
@@ -235,11 +229,12 @@ impl Ledger {
     }
 
     fn answer(&mut self, number: u64) {
-        if self.jobs.get(&number).is_some_and(|job| job.open == 0)
+        if let Some(job) = self.jobs.get_mut(&number)
+            && let Some(outcomes) = job.outcomes.complete()
             && let Some(job) = self.jobs.remove(&number)
         {
             // The caller may be gone.
-            let _ = job.done.send(Ok(job.outcomes.into_iter().flatten().collect()));
+            let _ = job.done.send(Ok(outcomes));
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 use tracemq_plugin_api::prelude::*;
+use tracemq_plugin_api::sdk::Outcomes;
 
 use crate::publish::PublishOptions;
 use crate::session::{self, PublishError, Session};
@@ -18,10 +19,9 @@ const INDEX_BITS: u32 = 16;
 struct Job {
     batch: Batch,
     options: Arc<PublishOptions>,
-    outcomes: Vec<Option<Outcome>>,
+    outcomes: Outcomes,
     /// Messages that the session has not taken yet start here.
     next: usize,
-    open: usize,
     done: oneshot::Sender<Vec<Outcome>>,
 }
 
@@ -58,7 +58,7 @@ impl Publishing {
             return;
         }
         self.number += 1;
-        let job = Job { batch, options, outcomes: vec![None; count], next: 0, open: count, done };
+        let job = Job { batch, options, outcomes: Outcomes::new(count), next: 0, done };
         self.jobs.insert(self.number, job);
         self.feeding.push_back(self.number);
     }
@@ -80,7 +80,7 @@ impl Publishing {
                     Ok(()) => {}
                     Err(PublishError::Full) => return,
                     Err(PublishError::Invalid(error)) => {
-                        job.settle(index, Outcome::refused(error.to_string()))
+                        job.outcomes.settle(index, Outcome::refused(error.to_string()))
                     }
                 }
                 job.next += 1;
@@ -94,7 +94,7 @@ impl Publishing {
     pub(super) fn settle(&mut self, token: u64, outcome: session::Outcome) {
         let number = token >> INDEX_BITS;
         if let Some(job) = self.jobs.get_mut(&number) {
-            job.settle((token & ((1 << INDEX_BITS) - 1)) as usize, crossing(outcome));
+            job.outcomes.settle((token & ((1 << INDEX_BITS) - 1)) as usize, crossing(outcome));
             self.answer(number);
         }
     }
@@ -104,24 +104,22 @@ impl Publishing {
         self.feeding.clear();
         for (_, job) in self.jobs.drain() {
             let next = job.next;
-            let outcomes = job.outcomes.into_iter().enumerate().map(|(index, outcome)| {
-                outcome.unwrap_or_else(|| {
-                    let sent =
-                        if index < next { "it may or may not have arrived" } else { "it was not sent" };
-                    Outcome::unconfirmed(format!("{why}; {sent}"))
-                })
+            let outcomes = job.outcomes.finish(|index| {
+                let sent = if index < next { "it may or may not have arrived" } else { "it was not sent" };
+                Outcome::unconfirmed(format!("{why}; {sent}"))
             });
             // The caller may be gone.
-            let _ = job.done.send(outcomes.collect());
+            let _ = job.done.send(outcomes);
         }
     }
 
     fn answer(&mut self, number: u64) {
-        if self.jobs.get(&number).is_some_and(|job| job.open == 0)
+        if let Some(job) = self.jobs.get_mut(&number)
+            && let Some(outcomes) = job.outcomes.complete()
             && let Some(job) = self.jobs.remove(&number)
         {
             // The caller may be gone.
-            let _ = job.done.send(job.outcomes.into_iter().flatten().collect());
+            let _ = job.done.send(outcomes);
         }
     }
 }
@@ -166,18 +164,10 @@ impl Job {
         session.publish(number << INDEX_BITS | index as u64, &publish, now)
     }
 
-    fn settle(&mut self, index: usize, outcome: Outcome) {
-        if let Some(entry @ None) = self.outcomes.get_mut(index) {
-            *entry = Some(outcome);
-            self.open -= 1;
-        }
-    }
-
     fn abandon_rest(&mut self) {
-        for index in self.next..self.batch.len() {
-            self.settle(index, Outcome::unconfirmed("given up before it was sent"));
-        }
-        self.next = self.batch.len();
+        let count = self.batch.len();
+        self.outcomes.settle_range(self.next..count, &Outcome::unconfirmed("given up before it was sent"));
+        self.next = count;
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use tokio::sync::oneshot;
 use tracemq_plugin_api::prelude::*;
-use tracemq_plugin_api::sdk::MessageView;
+use tracemq_plugin_api::sdk::{MessageView, Outcomes};
 
 use crate::config::Prefix;
 use crate::session::{Mark, Session};
@@ -43,8 +43,7 @@ struct Job {
     done: oneshot::Sender<Vec<Outcome>>,
     /// The first that was not written.
     next: usize,
-    /// Empty as long as all is well.
-    outcomes: Vec<Option<Outcome>>,
+    outcomes: Outcomes,
 }
 
 impl Publishing {
@@ -55,7 +54,8 @@ impl Publishing {
         subjects: Subjects,
         done: oneshot::Sender<Vec<Outcome>>,
     ) {
-        self.waiting.push_back(Job { batch, subjects, reply, done, next: 0, outcomes: Vec::new() });
+        let outcomes = Outcomes::new(batch.len());
+        self.waiting.push_back(Job { batch, subjects, reply, done, next: 0, outcomes });
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -83,7 +83,7 @@ impl Publishing {
                 job.next += 1;
                 let prefix = if job.subjects == Subjects::OnWire { "" } else { prefix.as_str() };
                 if let Err(outcome) = job.write(index, info, prefix, &mut self.good, out) {
-                    job.settle(index, outcome);
+                    job.outcomes.settle(index, outcome);
                 }
             }
             if job.next < job.batch.len() {
@@ -121,7 +121,8 @@ impl Publishing {
         for job in sent.chain(self.waiting.front_mut().filter(|_| first.is_none())) {
             for index in 0..job.next {
                 if job.batch.get(index).is_some_and(|message| refused(job, message.topic())) {
-                    job.settle(index, Outcome::unauthorized(format!("the server refused it: {text}")));
+                    job.outcomes
+                        .settle(index, Outcome::unauthorized(format!("the server refused it: {text}")));
                     found = true;
                 }
             }
@@ -138,7 +139,7 @@ impl Publishing {
         };
         self.sent.drain(..).for_each(|(_, job)| job.finish(unknown));
         if let Some(job) = self.waiting.front_mut() {
-            (0..job.next).for_each(|index| job.settle(index, unknown()));
+            job.outcomes.settle_range(0..job.next, &unknown());
         }
     }
 
@@ -195,24 +196,10 @@ impl Job {
         Ok(())
     }
 
-    fn settle(&mut self, index: usize, outcome: Outcome) {
-        if self.outcomes.is_empty() {
-            self.outcomes.resize(self.batch.len(), None);
-        }
-        if let Some(entry @ None) = self.outcomes.get_mut(index) {
-            *entry = Some(outcome);
-        }
-    }
-
     /// Answers the caller; `otherwise` is for messages of which nothing else is known.
     fn finish(self, otherwise: impl Fn() -> Outcome) {
-        let count = self.batch.len();
-        let outcomes = match self.outcomes.is_empty() {
-            true => (0..count).map(|_| otherwise()).collect(),
-            false => self.outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(&otherwise)).collect(),
-        };
         // The caller may be gone.
-        let _ = self.done.send(outcomes);
+        let _ = self.done.send(self.outcomes.finish(|_| otherwise()));
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracemq_plugin_api::prelude::*;
+use tracemq_plugin_api::sdk::Outcomes;
 use tracemq_plugin_api::serde_json;
 
 use super::window::Window;
@@ -26,12 +27,10 @@ const QUEUED: usize = 256 * 1024;
 struct Job {
     batch: Batch,
     kind: Kind,
-    outcomes: Vec<Option<Outcome>>,
+    outcomes: Outcomes,
     /// Queued so far, and flushed so far.
     next: usize,
     flushed: usize,
-    /// Messages without an outcome.
-    open: usize,
     /// Pings that wait for their answer: the index, and when they were queued.
     pings: VecDeque<(usize, Instant)>,
     done: oneshot::Sender<Vec<Outcome>>,
@@ -68,15 +67,13 @@ impl Publishing {
         options: &Arc<PublishOptions>,
         done: oneshot::Sender<Vec<Outcome>>,
     ) {
-        let open = batch.len();
         batch.adopt();
         let job = Job {
             kind: options.kind(),
-            outcomes: vec![None; open],
+            outcomes: Outcomes::new(batch.len()),
             batch,
             next: 0,
             flushed: 0,
-            open,
             pings: VecDeque::new(),
             done,
         };
@@ -98,7 +95,7 @@ impl Publishing {
                 let index = job.next;
                 job.next += 1;
                 match job.send(index, link)? {
-                    Err(reason) => job.settle(index, Outcome::refused(reason)),
+                    Err(reason) => job.outcomes.settle(index, Outcome::refused(reason)),
                     Ok(length) => {
                         if let Some(number) = self.window.queued(length) {
                             link.mark(number)?;
@@ -115,7 +112,7 @@ impl Publishing {
     pub(super) fn flushed(&mut self, link: &mut Link) {
         for job in &mut self.jobs {
             for index in std::mem::replace(&mut job.flushed, job.next)..job.next {
-                if job.kind == Kind::Ping || job.outcomes[index].is_some() {
+                if job.kind == Kind::Ping || job.outcomes.is_settled(index) {
                     continue;
                 }
                 let size = if job.kind == Kind::Pong { None } else { link.take_sent() };
@@ -124,13 +121,11 @@ impl Publishing {
                     None => json!({"size": size.plain}),
                 });
                 let sent = Outcome::sent();
-                job.settle(
-                    index,
-                    match details {
-                        Some(details) => sent.details(details),
-                        None => sent,
-                    },
-                );
+                let sent = match details {
+                    Some(details) => sent.details(details),
+                    None => sent,
+                };
+                job.outcomes.settle(index, sent);
             }
         }
         self.answer();
@@ -160,7 +155,7 @@ impl Publishing {
             for (index, since) in job.pings.drain(..last).collect::<Vec<_>>() {
                 let took = since.elapsed().as_secs_f64() * 1000.0;
                 let took = (took * 1000.0).round() / 1000.0;
-                job.settle(index, Outcome::acknowledged().details(json!({"round_trip_ms": took})));
+                job.outcomes.settle(index, Outcome::acknowledged().details(json!({"round_trip_ms": took})));
             }
         }
         self.answer();
@@ -171,16 +166,11 @@ impl Publishing {
         self.window.restart();
         for job in &mut self.jobs {
             job.pings.clear();
-            for index in 0..job.next {
-                if job.outcomes[index].is_none() {
-                    let doubt = if job.kind == Kind::Ping {
-                        "no answer came"
-                    } else {
-                        "it may or may not have arrived"
-                    };
-                    job.settle(index, Outcome::unconfirmed(format!("{why}; {doubt}")));
-                }
-            }
+            let doubt = match job.kind {
+                Kind::Ping => "no answer came",
+                _ => "it may or may not have arrived",
+            };
+            job.outcomes.settle_range(0..job.next, &Outcome::unconfirmed(format!("{why}; {doubt}")));
             job.flushed = job.next;
         }
         self.answer();
@@ -190,9 +180,8 @@ impl Publishing {
     pub(super) fn give_up(&mut self, why: &str) {
         self.lost(why);
         for job in &mut self.jobs {
-            for index in job.next..job.batch.len() {
-                job.settle(index, Outcome::unconfirmed(format!("{why}; it was not sent")));
-            }
+            let unsent = Outcome::unconfirmed(format!("{why}; it was not sent"));
+            job.outcomes.settle_range(job.next..job.batch.len(), &unsent);
             job.next = job.batch.len();
         }
         self.answer();
@@ -201,11 +190,13 @@ impl Publishing {
     fn answer(&mut self) {
         let mut at = 0;
         while at < self.jobs.len() {
-            if self.jobs[at].open > 0 {
+            let Some(outcomes) = self.jobs[at].outcomes.complete() else {
                 at += 1;
-            } else if let Some(job) = self.jobs.remove(at) {
+                continue;
+            };
+            if let Some(job) = self.jobs.remove(at) {
                 // The caller may be gone.
-                let _ = job.done.send(job.outcomes.into_iter().flatten().collect());
+                let _ = job.done.send(outcomes);
             }
         }
     }
@@ -233,17 +224,9 @@ impl Job {
         Ok(sent.map(|()| message.payload().len()))
     }
 
-    fn settle(&mut self, index: usize, outcome: Outcome) {
-        if let Some(entry @ None) = self.outcomes.get_mut(index) {
-            *entry = Some(outcome);
-            self.open -= 1;
-        }
-    }
-
     fn abandon_rest(&mut self) {
-        for index in self.next..self.batch.len() {
-            self.settle(index, Outcome::unconfirmed("given up before it was sent"));
-        }
-        self.next = self.batch.len();
+        let count = self.batch.len();
+        self.outcomes.settle_range(self.next..count, &Outcome::unconfirmed("given up before it was sent"));
+        self.next = count;
     }
 }
