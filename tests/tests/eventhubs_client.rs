@@ -327,6 +327,26 @@ fn what_is_sent_in_the_moment_of_the_loss_is_told_as_unconfirmed_or_sent_again()
 }
 
 #[test]
+fn a_writer_that_must_not_reconnect_ends_with_its_connection() {
+    let tracemq = Tracemq::new();
+    let hubs = LocalHubs::start(&tracemq, &["--hub", "h:1"]);
+    let (port, connection) = (hubs.port, hubs.connection.clone());
+    let writer = tracemq.hub("pub", &connection, &["--lines", "--no-reconnect"]).keep_stdin().limit(LONG);
+    let mut writer = writer.start();
+    writer.write("before\n");
+    hubs.run.wait_stdout("before");
+    hubs.run.signal(libc::SIGKILL);
+    drop(hubs);
+    // Noticed while there is nothing to send.
+    writer.wait_stderr("the connection is lost");
+    let hubs = LocalHubs::on(&tracemq, port, &["--hub", "h:1"]);
+    writer.write("after\n");
+    writer.wait().expect_failure(1, &["the connection is lost"]);
+    let listed = tracemq.hub("list", &hubs.connection, &["--json"]).finish().expect(0);
+    assert_eq!(json(&listed.lines()[0])["last_sequence"], -1, "{listed:?}");
+}
+
+#[test]
 fn events_go_in_batches_up_to_the_limit_and_a_larger_one_is_refused_by_name() {
     let tracemq = Tracemq::new();
     let hubs = LocalHubs::start(&tracemq, &["--hub", "h:1", "--max-message-size", "64KiB"]);

@@ -53,6 +53,8 @@ pub(super) struct Publisher {
     spare: Spare,
     stop: watch::Receiver<bool>,
     link: Option<Opened>,
+    /// Why there is no connection any more, and will be none.
+    over: Option<Error>,
     /// The oldest first.
     lanes: VecDeque<Lane>,
     flights: Flights,
@@ -74,6 +76,7 @@ impl Publisher {
             spare,
             stop,
             link: None,
+            over: None,
             lanes: VecDeque::new(),
             flights: Flights::default(),
             ledger: Ledger::default(),
@@ -307,6 +310,9 @@ impl Publisher {
             let gone = Error::new(ErrorKind::CLOSED, "the connection broke");
             self.lost(&gone).await;
         }
+        if let Some(over) = &self.over {
+            return Err(Halt::Failed(over.clone()));
+        }
         let Publisher { link, dial, spare, stop, .. } = self;
         let attach = async {
             let entity = hubs.then_some(place.entity.as_str());
@@ -350,8 +356,13 @@ impl Publisher {
     async fn lost(&mut self, why: &Error) {
         // A link that is held keeps its deliveries waiting; one that is dropped tells what it knows of them.
         self.lanes.clear();
+        let text = format!("the connection is lost: {why}");
+        let kind = if self.reconnect { EventKind::RECONNECTING } else { EventKind::DISCONNECTED };
+        self.events.emit(Event::new(kind, text.as_str()));
+        if !self.reconnect {
+            self.over = Some(Error::new(ErrorKind::CLOSED, text));
+        }
         if let Some(link) = self.link.take() {
-            self.events.emit(Event::new(EventKind::RECONNECTING, format!("the connection is lost: {why}")));
             link.close().await;
         }
         let landing = async {
