@@ -266,3 +266,103 @@ fn tls_both_ways() {
     assert_eq!(python.lines(), ["from python"]);
     tracemq.cmd(["serve", "tls+tcp://127.0.0.1:0"]).finish().expect_failure(2, &["--tls-cert"]);
 }
+
+/// `socat` that listens on a free port, and the port. It goes on with each client on its own.
+fn socat_listening(kind: &str, options: &str, other: &str) -> (Run, String) {
+    let listen = format!("{kind}:0,bind=127.0.0.1,reuseaddr,fork{options}");
+    let run = Cmd::peer("socat").args(["-d", "-d", &listen, other]).start();
+    let line = run.wait_stderr("listening on ");
+    let port = line.rsplit(':').next().expect("a port").to_owned();
+    (run, port)
+}
+
+#[test]
+fn socat_serves_lines_to_us() {
+    let tracemq = Tracemq::new();
+    let (_echo, port) = socat_listening("TCP-LISTEN", "", "EXEC:cat");
+    let url = format!("tcp://127.0.0.1:{port}");
+    let two = tracemq.cmd(["request", &url, "what?", "--format", "raw"]).finish().expect(0);
+    assert_eq!(two.lines(), ["what?"]);
+
+    let (_source, port) = socat_listening("TCP-LISTEN", "", "SYSTEM:seq 5000");
+    let url = format!("tcp://127.0.0.1:{port}");
+    let read = tracemq.cmd(["sub", &url, "--no-reconnect", "--format", "raw"]).finish().expect(0);
+    assert_eq!(read.text(), (1..=5000).map(|number| format!("{number}\n")).collect::<String>());
+    // It comes again, and so do we.
+    let read = tracemq.cmd(["sub", &url, "-C", "6000", "--format", "raw"]).finish().expect(0);
+    assert_eq!(read.lines()[4999..5001], ["5000", "1"]);
+
+    // One way only: what was published is all there is.
+    let file = tracemq.home().join("published");
+    let (_sink, port) = socat_listening("TCP-LISTEN", "", &format!("SYSTEM:cat >{}", file.display()));
+    let url = format!("tcp://127.0.0.1:{port}");
+    let lines: String = (0..5000).map(|number| format!("line {number}\n")).collect();
+    tracemq.cmd(["pub", &url, "--lines"]).stdin(lines.clone()).finish().expect(0);
+    let came = until(LONG, || std::fs::read_to_string(&file).ok().filter(|text| text.len() >= lines.len()));
+    assert!(came.as_deref() == Some(&lines), "{came:?}");
+}
+
+#[test]
+fn socat_is_a_client_of_lines() {
+    let tracemq = Tracemq::new();
+    let (serve, url) = serve(&tracemq, &["tcp://127.0.0.1:0"]);
+    let address = url.replace("tcp://", "TCP:");
+    let mut socat = Cmd::peer("socat").args(["-", &address]).keep_stdin().start();
+    socat.write("hello\nagain\n");
+    socat.wait_stdout("again");
+    serve.wait_stdout("1 hello");
+    // What it writes before it closes its side comes back before we close ours.
+    socat.write("good");
+    socat.write("bye\n");
+    socat.close_stdin();
+    assert_eq!(socat.wait().expect(0).lines(), ["hello", "again", "goodbye"]);
+    serve.wait_stderr("disconnected");
+    serve.interrupt().expect(0);
+}
+
+#[test]
+fn socat_has_tls_both_ways() {
+    let (tracemq, certificates) = (Tracemq::new(), Certificates::new());
+    let path = |path: &std::path::Path| path.to_str().expect("a path of ours").to_owned();
+    let [server, client] = [&certificates.server, &certificates.client]
+        .map(|identity| format!(",cert={},key={}", path(&identity.cert), path(&identity.key)));
+    let ca = path(&certificates.ca);
+    let trusting = |verify: u8| format!(",cafile={ca},verify={verify}");
+
+    // Both show a certificate, and both check it.
+    let options = format!("{server}{}", trusting(1));
+    let (socat, port) = socat_listening("OPENSSL-LISTEN", &options, "EXEC:cat");
+    let url = format!("tls+tcp://localhost:{port}");
+    let request = tracemq.cmd(["request", &url, "by TLS", "--format", "raw", "--tls-ca", &ca]);
+    let identity =
+        ["--tls-cert", &path(&certificates.client.cert), "--tls-key", &path(&certificates.client.key)];
+    assert_eq!(request.args(identity).finish().expect(0).lines(), ["by TLS"]);
+    // In TLS 1.3 the refusal comes when we have sent: it is told all the same, and nobody comes again with nothing better.
+    let refused = |verb: &str, more: &[&str]| {
+        let done = tracemq.cmd([verb, &url]).args(more).args(["--tls-ca", &ca]).finish();
+        done.expect_failure(3, &["client certificate", "--tls-cert"]);
+    };
+    refused("request", &["x"]);
+    refused("pub", &["x"]);
+    refused("sub", &[]);
+    drop(socat);
+
+    let (cert, key) = (path(&certificates.server.cert), path(&certificates.server.key));
+    let tls = ["tls+tcp://127.0.0.1:0", "--tls-cert", &cert, "--tls-key", &key, "--tls-ca", &ca];
+    let (serve, url) = serve(&tracemq, &tls);
+    let port = url.rsplit(':').next().expect("a port");
+    let socat = |identity: &str| {
+        let address = format!("OPENSSL:localhost:{port}{}{identity}", trusting(1));
+        Cmd::peer("socat").args(["-", &address]).keep_stdin().start()
+    };
+    let mut known = socat(&client);
+    known.write("through openssl\n");
+    known.wait_stdout("through openssl");
+    serve.wait_stdout("through openssl");
+    known.close_stdin();
+    known.wait().expect(0);
+    let mut unknown = socat("");
+    unknown.write("let me in\n");
+    serve.wait_stderr("showed no certificate");
+    assert!(!unknown.stdout().contains("let me in"), "{unknown:?}");
+}

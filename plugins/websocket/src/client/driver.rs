@@ -269,6 +269,9 @@ impl Driver {
             let error = Error::new(kind, text).hint(hint);
             return End::Final { error, details };
         }
+        if let Some(error) = broken.refused_by_tls() {
+            return End::Final { error, details };
+        }
         match broken {
             Broken::Closed { code, .. } => lost(matches!(code, None | Some(1000 | 1001))),
             Broken::Ended => lost(raw),
@@ -309,6 +312,15 @@ impl Driver {
                 let text = format!("{server} {}", broken.describe());
                 let (kind, hint) = refusal(code).unwrap_or((ErrorKind::CLOSED, ""));
                 Some(Error::new(kind, text).hint(hint))
+            }
+            Ok(broken @ Broken::Io(_)) => {
+                if let Some(error) = broken.refused_by_tls() {
+                    return Some(error);
+                }
+                let text = format!("{server} gave trouble: {}", broken.describe());
+                let text = format!("{text}; what was sent last may not have arrived");
+                self.events.emit(Event::new(EventKind::WARNING, text));
+                None
             }
             Ok(_) => None,
             Err(_) => {

@@ -88,15 +88,17 @@ impl Client {
     pub(crate) async fn request(&self, batch: Batch, options: Arc<PublishOptions>) -> Result<Subscription> {
         let (sink, subscription) = queue(RECEIVED);
         let outcomes = self.ask(|done| Command::Request { batch, options, sink, done }).await?;
-        match outcomes.iter().find(|outcome| !outcome.is_success()) {
-            None => Ok(subscription),
-            Some(failed) => {
-                let kind = match failed.status() {
-                    OutcomeStatus::REFUSED => ErrorKind::CONFIG,
-                    _ => ErrorKind::CLOSED,
-                };
-                Err(Error::new(kind, format!("the request was not sent: {}", failed.reason())))
-            }
+        let Some(failed) = outcomes.iter().find(|outcome| !outcome.is_success()) else {
+            return Ok(subscription);
+        };
+        let failure = |kind| Error::new(kind, format!("the request was not sent: {}", failed.reason()));
+        if failed.status() == OutcomeStatus::REFUSED {
+            return Err(failure(ErrorKind::CONFIG));
+        }
+        // The connection is gone. How it ended is told where the answers would have come from.
+        match subscription.next_batch(1).await {
+            Err(error) => Err(error),
+            Ok(_) => Err(failure(ErrorKind::CLOSED)),
         }
     }
 

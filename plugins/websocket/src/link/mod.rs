@@ -221,6 +221,13 @@ impl Broken {
         }
     }
 
+    /// What TLS refused for good: another connection would fare no better. In TLS 1.3 a server looks at a client's certificate
+    /// when the client has long begun to talk.
+    pub(crate) fn refused_by_tls(&self) -> Option<Error> {
+        let Broken::Io(error) = self else { return None };
+        explain_io(error).map(Error::from).filter(|error| !error.is_temporary())
+    }
+
     /// Code and reason of a close frame, for the details of an event.
     pub(crate) fn close_frame(&self) -> (Option<u16>, Option<&str>) {
         match self {
@@ -377,15 +384,17 @@ impl Link {
             Link::Ws(link) => link.say_close(code, reason).await,
             Link::Raw(link) => link.shut_down().await,
         };
-        if let Err(broken) = said {
-            return broken;
-        }
         let mut taken = Taken::default();
-        loop {
+        let ended = loop {
             match poll_fn(|context| self.poll_take(context, &mut taken)).await {
                 Ok(()) => taken.clear(),
-                Err(broken) => return broken,
+                Err(broken) => break broken,
             }
+        };
+        match said {
+            // Why the peer is gone says more than that it can't be written to.
+            Err(broken) if matches!(ended, Broken::Ended) => broken,
+            _ => ended,
         }
     }
 }
