@@ -306,6 +306,40 @@ fn jetstream_with_a_login_and_tls() {
 }
 
 #[test]
+fn jetstream_with_a_certificate_made_here() {
+    let served = Served::start(&["--jetstream", "--tls-self-signed"]);
+    assert!(served.url.starts_with("tls://"), "{}", served.url);
+    let told = served.run.wait_stderr("clients trust it with --tls-ca ");
+    let path = |line: &str| {
+        let pasted = line.split_once("--tls-ca ").and_then(|(_, rest)| rest.split_once(" (good until"));
+        pasted.map(|(path, _)| path.to_owned()).expect("a path")
+    };
+    let ca = path(&told);
+    let trust = format!("tls_ca={ca}");
+    nats_py("jetstream", &served.url, &[&trust]).finish().expect(0);
+    let list = |flags: &[&str]| served.tracemq.cmd(["list", &served.url, "streams"]).args(flags).finish();
+    assert!(list(&["--tls-ca", &ca]).expect(0).text().contains("orders"));
+    list(&[]).expect_failure(3, &["certificate", "--tls-ca"]);
+    // The key lies in the folder of that server, for nobody else to read, and goes with it.
+    let [server] = children_of(served.run.pid())[..] else { panic!("one child") };
+    let config = command_line(server).split('\0').find(|word| word.contains("nats.conf")).map(str::to_owned);
+    let key = Path::new(&config.expect("its configuration's path")).with_file_name("server.key");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&key.metadata().expect("a key").permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    served.run.interrupt().expect(0);
+    assert!(!key.exists());
+
+    // And clients that have to show one.
+    let certificates = Certificates::new();
+    let served = Served::start(&["--jetstream", "--tls-self-signed", "--tls-ca", &text(&certificates.ca)]);
+    let trust = format!("tls_ca={}", path(&served.run.wait_stderr("clients trust it with --tls-ca ")));
+    nats_py("refused", &served.url, &[&trust]).finish().expect(0);
+    let client = &certificates.client;
+    let own = [format!("tls_cert={}", text(&client.cert)), format!("tls_key={}", text(&client.key))];
+    nats_py("jetstream", &served.url, &[&trust, &own[0], &own[1]]).finish().expect(0);
+}
+
+#[test]
 fn a_nats_server_that_dies_is_started_again_with_its_store() {
     let served = Served::start(&["--jetstream"]);
     nats_py("jetstream", &served.url, &[]).finish().expect(0);
