@@ -10,15 +10,24 @@ fn tells_secrets(metadata: &Metadata<'_>) -> bool {
     metadata.level() == Level::Trace && metadata.target().starts_with("tungstenite")
 }
 
+/// What async-nats calls an error, each attempt to come back among it, names no server and helps nobody: its plugin tells what
+/// there is to tell.
+fn level(metadata: &Metadata<'_>) -> Level {
+    match metadata.target().starts_with("async_nats") {
+        true => metadata.level().max(Level::Debug),
+        false => metadata.level(),
+    }
+}
+
 impl Log for Forward {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level() && !tells_secrets(metadata)
+        level(metadata) <= log::max_level() && !tells_secrets(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let text = record.args().to_string();
-            self.0.log(record.level() as u32, record.target().into(), text.as_str().into());
+            self.0.log(level(record.metadata()) as u32, record.target().into(), text.as_str().into());
         }
     }
 
