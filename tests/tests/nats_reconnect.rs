@@ -139,6 +139,24 @@ fn a_server_that_stands_still_is_given_up() {
     sub.interrupt().expect(130);
 }
 
+/// A publisher waits for it, and says so.
+#[test]
+fn a_server_that_confirms_nothing_is_told_of() {
+    let (tracemq, server) = (Tracemq::new(), NatsServer::plain());
+    let flags = ["pub", &server.url(), "a", "--lines", "--json"];
+    let mut publishing = tracemq.cmd(flags).keep_stdin().limit(LONG).start();
+    publishing.write("before\n");
+    publishing.wait_stdout("sent");
+    server.signal(libc::SIGSTOP);
+    publishing.write("meanwhile\n");
+    publishing.wait_stderr("has confirmed nothing for 10 s");
+    server.signal(libc::SIGCONT);
+    publishing.wait_stdout_lines(2, LONG);
+    publishing.close_stdin();
+    let outcomes = publishing.wait().expect(0).lines();
+    assert!(outcomes.iter().all(|line| json(line)["status"] == "sent"), "{outcomes:?}");
+}
+
 #[test]
 fn an_idle_connection_stays() {
     let (tracemq, server) =

@@ -27,6 +27,8 @@ use crate::wire::{Limits, Op, Scan, ServerInfo, WireError, scan};
 /// A connection that lived so long was a good one. One that is accepted and closed at once is not asked again and again
 /// without a pause.
 const GOOD_LIFE: Duration = Duration::from_secs(5);
+/// When the server has confirmed nothing for so long, it is told.
+const STANDSTILL: Duration = Duration::from_secs(10);
 /// An end that comes so soon after reading had stopped was our own fault.
 const CUT_OFF: Duration = Duration::from_secs(2);
 
@@ -51,6 +53,8 @@ pub(super) struct Driver {
     /// When reading was last stopped for a host that is too slow.
     stalled: Option<Instant>,
     warned: bool,
+    /// The ping of which was told that no answer comes.
+    told: Option<Instant>,
     /// Leaving a server that is about to go, once this ping is answered.
     leaving: Option<Mark>,
     /// Subscribed again once this ping is answered, after so long without a connection.
@@ -153,7 +157,7 @@ impl Driver {
         }
         let alarm = match room {
             Room::None { until: Some(until) } => until.min(self.next_ping),
-            _ => self.next_ping,
+            _ => self.standstill(now, reading).map_or(self.next_ping, |due| due.min(self.next_ping)),
         };
         tokio::select! {
             biased;
@@ -250,6 +254,24 @@ impl Driver {
         }
         self.session.ping(now, &mut link.output);
         Ok(())
+    }
+
+    /// What was published waits for a server that says nothing: it is told once, and before the server is given up. Returns when
+    /// that will be due.
+    fn standstill(&mut self, now: Instant, reading: bool) -> Option<Instant> {
+        let since = self.session.unanswered().filter(|_| reading && !self.publishing.is_idle())?;
+        if self.told == Some(since) {
+            return None;
+        }
+        let due = since + STANDSTILL;
+        if now < due {
+            return Some(due);
+        }
+        self.told = Some(since);
+        let (shown, limit) = (self.server.shown(), STANDSTILL.as_secs());
+        let text = format!("{shown} has confirmed nothing for {limit} s; what was published waits for it");
+        self.events.emit(Event::new(EventKind::WARNING, text));
+        None
     }
 
     /// Reading has stopped for a host that is too slow.

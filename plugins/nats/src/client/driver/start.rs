@@ -51,6 +51,7 @@ impl Driver {
             complaint: None,
             stalled: None,
             warned: false,
+            told: None,
             leaving: None,
             resumed: None,
             connections: watch::Sender::new(0),
