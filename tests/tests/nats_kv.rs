@@ -49,6 +49,7 @@ fn keys_are_put_updated_read_and_deleted() {
     put(&["a", "1", "--delete", "--purge"]).expect_failure(2, &["--delete and --purge"]);
     tracemq.cmd(["pub", &url, "a", "1", "--bucket", "b.c"]).finish().expect_failure(2, &["--bucket", "b.c"]);
     tracemq.cmd(["pub", &url, "a", "1", "--create"]).finish().expect_failure(2, &["--create", "--bucket"]);
+    get("a.b", &["a value"]).expect_failure(2, &["PAYLOAD", "pub"]);
     get("a", &["--delete"]).expect_failure(2, &["--delete", "pub"]);
 }
 

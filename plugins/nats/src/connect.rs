@@ -124,8 +124,14 @@ impl Connection for NatsConnection {
 
     async fn request(&self, batch: Batch, options: Arc<PublishOptions>) -> Result<Subscription> {
         if let Some(bucket) = &options.bucket {
-            let key = batch.get(0).map(|message| message.topic_text().into_owned()).unwrap_or_default();
-            return self.jetstream.get(bucket, &key).await;
+            let Some(message) = batch.get(0) else { return Err(Error::config("there is no key to read")) };
+            if !message.payload().is_empty() {
+                return Err(Error::config(
+                    "a request with --bucket reads a key: there is no place for PAYLOAD",
+                )
+                .hint("leave it out; `tracemq pub` with --bucket puts a value"));
+            }
+            return self.jetstream.get(bucket, &message.topic_text()).await;
         }
         request::ask(&self.client, batch, &options).await
     }
