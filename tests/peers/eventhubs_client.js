@@ -22,6 +22,44 @@ const options = {
 const producer = () => new EventHubProducerClient(connection, hub, options);
 const consumer = (group = '$Default') => new EventHubConsumerClient(group, connection, hub, options);
 
+// Two clients with one of these share the partitions.
+class Checkpoints {
+  owners = new Map();
+  checkpoints = new Map();
+
+  async listOwnership() {
+    return [...this.owners.values()].map((owner) => ({ ...owner }));
+  }
+
+  async claimOwnership(wanted) {
+    const claimed = [];
+    for (const claim of wanted) {
+      const known = this.owners.get(claim.partitionId);
+      if (known && known.etag !== claim.etag) continue;
+      const owner = { ...claim, etag: String(process.hrtime.bigint()), lastModifiedTimeInMs: Date.now() };
+      this.owners.set(claim.partitionId, owner);
+      claimed.push({ ...owner });
+    }
+    return claimed;
+  }
+
+  async updateCheckpoint(checkpoint) {
+    this.checkpoints.set(checkpoint.partitionId, checkpoint);
+  }
+
+  async listCheckpoints() {
+    return [...this.checkpoints.values()];
+  }
+}
+
+async function until(what, condition) {
+  const deadline = Date.now() + 90000;
+  while (!condition()) {
+    if (Date.now() > deadline) throw new Error(`not in time: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
 // Receives so many events of a partition from a position.
 function receive(client, partition, count, startPosition, more = {}) {
   return new Promise((resolve, reject) => {
@@ -82,6 +120,56 @@ const COMMANDS = {
     clearInterval(timer);
     await sender.close();
     await reader.close();
+  },
+
+  // Two processors with one store of checkpoints share all partitions; then the second has them all.
+  async share() {
+    const store = new Checkpoints();
+    const owned = { one: new Set(), two: new Set() };
+    const seen = new Set();
+    const processor = (name) => {
+      const client = new EventHubConsumerClient('$Default', connection, hub, store, {
+        ...options,
+        loadBalancingOptions: { strategy: 'balanced', updateIntervalInMs: 1000, partitionOwnershipExpirationIntervalInMs: 6000 },
+      });
+      const subscription = client.subscribe(
+        {
+          processEvents: async (events, context) => {
+            owned[name].add(context.partitionId);
+            for (const event of events) seen.add(`${context.partitionId}:${event.sequenceNumber}`);
+            if (events.length) await context.updateCheckpoint(events[events.length - 1]);
+          },
+          processClose: async (_, context) => owned[name].delete(context.partitionId),
+          processError: async () => {},
+        },
+        { startPosition: earliestEventPosition, maxWaitTimeInSeconds: 1 },
+      );
+      return async () => {
+        await subscription.close();
+        await client.close();
+      };
+    };
+    const sender = producer();
+    const partitions = await sender.getPartitionIds();
+    const publish = async () => {
+      for (const partitionId of partitions) {
+        await sender.sendBatch([...Array(10).keys()].map((body) => ({ body })), { partitionId });
+      }
+    };
+    const size = partitions.length;
+    await publish();
+    const closeOne = processor('one');
+    await until('the first alone', () => owned.one.size === size && seen.size === 10 * size);
+    const closeTwo = processor('two');
+    const apart = () => partitions.every((id) => owned.one.has(id) !== owned.two.has(id));
+    await until('both share', () => owned.one.size && owned.two.size && apart());
+    tell({ one: owned.one.size, two: owned.two.size });
+    await closeOne();
+    await publish();
+    await until('the second alone', () => owned.two.size === size && seen.size === 20 * size);
+    await closeTwo();
+    await sender.close();
+    tell({ events: seen.size });
   },
 
   // A reader with a higher owner level takes the partition; one with a lower is refused.

@@ -221,33 +221,6 @@ def receive(peer, arguments):
     tell(done=done, received=len(got))
 
 
-async def async_round(peer, arguments):
-    """The async clients: properties, a batch, and what comes back."""
-    async with peer.async_producer() as producer:
-        about = await producer.get_eventhub_properties()
-        tell(hub=about["eventhub_name"], partitions=about["partition_ids"])
-        batch = await producer.create_batch(partition_id=peer.options.partition)
-        for text in arguments:
-            batch.add(EventData(text))
-        await producer.send_batch(batch)
-    got = asyncio.Queue()
-
-    async def on_event(context, event):
-        if event is not None:
-            await got.put(shown(event, context.partition_id))
-
-    async with peer.async_consumer() as consumer:
-        task = asyncio.ensure_future(
-            consumer.receive(
-                on_event, partition_id=peer.options.partition, starting_position="-1", max_wait_time=1
-            )
-        )
-        for _ in arguments:
-            tell(**await asyncio.wait_for(got.get(), PATIENCE))
-        task.cancel()
-    tell(done=True)
-
-
 def buffered(peer, arguments):
     """The buffering producer: COUNT events, every second with a key."""
     count = int(arguments[0])
@@ -399,17 +372,16 @@ COMMANDS = {
     "large": large,
     "flood": flood,
     "receive": receive,
-    "async": async_round,
     "buffered": buffered,
     "share": share,
     "entra": entra,
 }
 
 
-def main():
+def main(commands):
     parser = argparse.ArgumentParser()
     parser.add_argument("connection")
-    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("command", choices=commands)
     parser.add_argument("arguments", nargs="*")
     parser.add_argument("--hub")
     parser.add_argument("--group", default="$Default")
@@ -426,7 +398,7 @@ def main():
     parser.add_argument("--ca")
     options = parser.parse_args()
     peer = Peer(options)
-    command = COMMANDS[options.command]
+    command = commands[options.command]
     try:
         if asyncio.iscoroutinefunction(command):
             asyncio.run(command(peer, options.arguments))
@@ -438,4 +410,5 @@ def main():
         os._exit(1)
 
 
-main()
+if __name__ == "__main__":
+    main(COMMANDS)

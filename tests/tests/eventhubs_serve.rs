@@ -124,7 +124,7 @@ fn events_that_come_later_reach_whoever_waits() {
     run(&served.connection, &["send", "before"]);
     let reader = python(&served.connection, &["receive", "latest", "2"]).start();
     served.run.wait_stderr("client-subscribed");
-    run(&served.connection, &["async", "one", "--partition", "0"]);
+    run(&served.connection, &["single", "one", "--partition", "0"]);
     run(&served.connection, &["send", "two"]);
     assert_eq!(bodies(&told(reader.wait())), ["one", "two"]);
 }
