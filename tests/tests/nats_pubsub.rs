@@ -120,6 +120,13 @@ fn what_can_not_be_published_is_refused_with_a_reason() {
     publish(&["a", "x", "--reply", "r r"]).finish().expect_failure(2, &["--reply", "space"]);
     tracemq.cmd(["sub", &url, "a.>.b"]).finish().expect_failure(2, &["TOPIC", "last token"]);
     tracemq.cmd(["sub", &url, "a", "--queue-group", "a b"]).finish().expect_failure(2, &["--queue-group"]);
+    // A longer line than a server takes would end the connection.
+    let long = "s".repeat(3000);
+    publish(&[&"s".repeat(3801), "x"]).finish().expect_failure(2, &["TOPIC", "3800"]);
+    publish(&[&long, "x"]).finish().expect(0);
+    publish(&[&long, "x", "--reply", &long]).finish().expect_failure(1, &["reply", "4000"]);
+    publish(&[&long, "x", "--subject-prefix", &long]).finish().expect_failure(1, &["prefix", "4000"]);
+    tracemq.cmd(["sub", &url, "a", "--queue-group", &"g".repeat(4000)]).finish().expect_failure(2, &["4000"]);
     publish(&["a", &"x".repeat(1001)]).finish().expect_failure(1, &["max_payload", "1000", "1001"]);
     publish(&["a", &"x".repeat(990), "-H", "k=v"]).finish().expect_failure(1, &["max_payload"]);
     publish(&["a", &"x".repeat(1000)]).finish().expect(0);

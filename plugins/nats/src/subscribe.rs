@@ -202,11 +202,14 @@ impl SubscribeOptions {
         let pattern = |topic: &String| {
             subject::check_pattern(topic)
                 .map_err(|error| Error::config(format!("TOPIC {topic:?}: {error}")))?;
-            Ok(Pattern {
-                subject: prefix.on_wire(topic),
-                queue: self.queue_group.clone(),
-                max: self.unsubscribe_after,
-            })
+            let (subject, queue) = (prefix.on_wire(topic), self.queue_group.clone());
+            if subject.len() + queue.as_ref().map_or(0, String::len) > subject::LONGEST_TOGETHER {
+                return Err(Error::config(format!(
+                    "TOPIC, --subject-prefix and --queue-group are longer than {} bytes together",
+                    subject::LONGEST_TOGETHER
+                )));
+            }
+            Ok(Pattern { subject, queue, max: self.unsubscribe_after })
         };
         if topics.is_empty() {
             return Err(Error::config("there is no TOPIC to subscribe to")

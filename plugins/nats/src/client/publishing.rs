@@ -187,6 +187,12 @@ impl Job {
             (None, Some(reply)) => Some([prefix.as_bytes(), reply].concat()),
             (None, None) => None,
         };
+        if prefix.len() + topic.len() + reply.as_ref().map_or(0, Vec::len) > subject::LONGEST_TOGETHER {
+            return Err(Outcome::refused(format!(
+                "subject, prefix and reply subject are longer than {} bytes together",
+                subject::LONGEST_TOGETHER
+            )));
+        }
         let parts = (prefix.as_bytes(), topic);
         let reply = reply.as_deref();
         match with_headers {

@@ -7,6 +7,8 @@ use std::fmt;
 
 /// The longest subject taken from a user. A server takes no control line above 4096 bytes unless told to.
 pub const LONGEST: usize = 3800;
+/// The longest that a subject may be together with what stands beside it in a line: prefix, reply subject or queue group.
+pub const LONGEST_TOGETHER: usize = 4000;
 
 /// Why a text is no subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
