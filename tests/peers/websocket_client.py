@@ -52,7 +52,7 @@ async def main():
             additional_headers=[header.split("=", 1) for header in arguments.headers],
             **options,
         ) as connection:
-            say(open=True, protocol=connection.subprotocol, extensions=len(connection.protocol.extensions))
+            say(open=True, protocol=connection.subprotocol, extensions=[repr(one) for one in connection.protocol.extensions])
             sender = asyncio.create_task(send(connection))
             try:
                 async for message in connection:

@@ -1,5 +1,7 @@
 //! Ways to log in and to get to a server, and what is said when they fail.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use tracemq_tests::{
     Certificates, Cmd, FaultyServer, NatsOperator, NatsServer, NatsWire, SHORT, Tracemq, free_port, nkey,
 };
@@ -177,6 +179,25 @@ fn of_several_servers_one_is_enough() {
     for url in ["nats://127.0.0.1:0", "nats://a/path", "nats://::1"] {
         tracemq.cmd(["pub", url, "a", "x"]).finish().expect(2);
     }
+}
+
+/// What a server tells of its clients on its monitoring port.
+fn clients(port: u16) -> String {
+    let mut monitor = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    monitor.write_all(b"GET /connz HTTP/1.0\r\n\r\n").expect("it reads");
+    let mut text = String::new();
+    monitor.read_to_string(&mut text).expect("it answers");
+    text
+}
+
+#[test]
+fn the_server_knows_us_by_name() {
+    let (tracemq, port) = (Tracemq::new(), free_port());
+    let server = NatsServer::builder().setting(&format!("http: \"127.0.0.1:{port}\"")).start();
+    let _named = tracemq.subscribed(tracemq.cmd(["sub", &server.url(), "a", "--name", "plant 7 probe"]));
+    assert!(clients(port).contains("\"plant 7 probe\""), "{}", clients(port));
+    let _plain = tracemq.subscribed(tracemq.cmd(["sub", &server.url(), "a"]));
+    assert!(clients(port).contains("\"tracemq\""), "{}", clients(port));
 }
 
 #[test]

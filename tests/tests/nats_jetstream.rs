@@ -89,11 +89,14 @@ fn a_stream_is_read_from_wherever_it_is_asked_to() {
     assert_eq!(read(&["--deliver", "last-per-subject"]), ["2", "3", "4"]);
     assert_eq!(read(&["--deliver", "sequence:3"]), ["3", "4"]);
     assert_eq!(read(&["--deliver", "since:10m"]), ["1", "2", "3", "4"]);
+    // All was stored before this was started.
+    assert_eq!(read(&["--deliver", "since:1ms"]), [""; 0]);
     assert_eq!(read(&["--deliver", "new"]), [""; 0]);
     assert_eq!(read(&["--deliver", "sequence:9"]), [""; 0]);
     assert_eq!(read(&["--filter", "orders.a"]), ["1", "3"]);
     assert_eq!(read(&["orders.*", "--deliver", "sequence:2"]), ["2", "3"]);
     assert_eq!(read(&["--ack", "explicit"]), ["1", "2", "3", "4"]);
+    assert_eq!(read(&["--ack", "none"]), ["1", "2", "3", "4"]);
     assert_eq!(read(&["--subject-prefix", "orders", "a"]), ["1", "3"]);
 
     let flags = [

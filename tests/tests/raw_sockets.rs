@@ -226,6 +226,47 @@ fn a_served_socket_broadcasts_and_answers_by_template() {
 }
 
 #[test]
+fn lines_go_to_all_clients_of_a_served_socket_or_to_one() {
+    let tracemq = Tracemq::new();
+    let start = |topic: &[&str]| {
+        let flags = ["serve", "tcp://127.0.0.1:0", "--mode", "silent", "--framing", "length1", "--lines"];
+        let serve = tracemq.cmd(flags).args(topic).keep_stdin().start();
+        let url = serve.wait_stdout("://");
+        let clients = ["client 1 ", "client 2 "].map(|number| {
+            let client = dial(&url);
+            serve.wait_stderr(number);
+            client
+        });
+        (serve, clients)
+    };
+    let (mut all, mut clients) = start(&[]);
+    all.write("to all\n");
+    for client in &mut clients {
+        assert_eq!(exchange(client, b"", 7), b"\x06to all");
+    }
+    let (mut one, [mut first, mut second]) = start(&["2"]);
+    one.write("to one\n");
+    assert_eq!(exchange(&mut second, b"", 7), b"\x06to one");
+    first.set_read_timeout(Some(Duration::from_millis(500))).expect("a time-out");
+    first.read_exact(&mut [0]).expect_err("nothing is for the first");
+}
+
+#[test]
+fn a_client_that_says_nothing_is_given_up() {
+    let tracemq = Tracemq::new();
+    let (serve, url) = serve(&tracemq, &["tcp://127.0.0.1:0", "--idle-timeout", "2s"]);
+    let (mut busy, mut idle) = (dial(&url), dial(&url));
+    let gone = std::thread::spawn(move || idle.read(&mut [0; 9]).unwrap_or(0));
+    while !gone.is_finished() {
+        assert_eq!(exchange(&mut busy, b"here\n", 5), b"here\n");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(gone.join().expect("a reader"), 0);
+    assert!(serve.wait_stderr("--idle-timeout").contains("nothing came for 2s"), "{serve:?}");
+    assert_eq!(exchange(&mut busy, b"still\n", 6), b"still\n");
+}
+
+#[test]
 fn a_line_over_the_limit_ends_its_client_and_no_other() {
     let tracemq = Tracemq::new();
     let (serve, url) =

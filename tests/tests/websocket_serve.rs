@@ -231,6 +231,47 @@ fn a_slow_client_is_cut_off_and_costs_the_others_nothing() {
 }
 
 #[test]
+fn a_client_that_answers_no_ping_is_given_up() {
+    let tracemq = Tracemq::new();
+    let (serve, url) = serve(&tracemq, &["--ping-interval", "3s"]);
+    let mut mute = opened(&url);
+    let mut client = python(&url, &[]);
+    client.wait_stdout("\"open\"");
+    let gone = serve.wait_stderr("disconnected");
+    assert!(gone.contains("client 1 ") && gone.contains("--ping-interval"), "{gone}");
+    let mut told = Vec::new();
+    drop(mute.read_to_end(&mut told));
+    assert!(told.starts_with(b"\x89\x07tracemq"), "{told:?}");
+    // One that answers stays.
+    client.write("still here\n");
+    client.wait_stdout("still here");
+}
+
+#[test]
+fn clients_agree_to_the_compression_that_is_asked_for() {
+    let tracemq = Tracemq::new();
+    for (flags, agreed) in [
+        (&["--compression-window-bits", "10"][..], "remote_max_window_bits=10, local_max_window_bits=10"),
+        (
+            &["--compression-no-context-takeover"],
+            "remote_no_context_takeover=True, local_no_context_takeover=True",
+        ),
+        (&["--compression=false"], "\"extensions\": []"),
+    ] {
+        let (_serve, url) = serve(&tracemq, flags);
+        let mut client = python(&url, &[]);
+        let open = client.wait_stdout("\"open\"");
+        assert!(open.contains(agreed), "{flags:?}: {open}");
+        let text = "the same again and ".repeat(200);
+        for _ in 0..3 {
+            client.write(&format!("{text}\n"));
+        }
+        client.wait_stdout_lines(4, LONG);
+        assert!(client.stdout().matches(&text).count() == 3, "{client:?}");
+    }
+}
+
+#[test]
 fn stopping_says_going_away() {
     let tracemq = Tracemq::new();
     let (serve, url) = serve(&tracemq, &[]);
