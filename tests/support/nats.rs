@@ -15,6 +15,7 @@ use tempfile::TempDir;
 #[derive(Debug, Default)]
 pub struct NatsBuilder {
     settings: String,
+    authorization: String,
     websocket: Option<String>,
     cluster: Option<(u16, Vec<u16>)>,
     jetstream: bool,
@@ -27,20 +28,29 @@ impl NatsBuilder {
         self
     }
 
+    /// Who may come in: what stands in the block `authorization`.
+    pub fn authorization(mut self, text: &str) -> Self {
+        self.authorization = text.to_owned();
+        self
+    }
+
     pub fn jetstream(mut self) -> Self {
         self.jetstream = true;
         self
     }
 
     pub fn tls(self, certificates: &Certificates) -> Self {
-        let block = format!("tls {{ {} }}", files(certificates));
-        self.setting(&block)
+        self.tls_with(&files(certificates))
     }
 
     /// Clients must show a certificate.
     pub fn mutual_tls(self, certificates: &Certificates) -> Self {
-        let block = format!("tls {{ {} verify: true }}", files(certificates));
-        self.setting(&block)
+        self.tls_with(&format!("{} verify: true", files(certificates)))
+    }
+
+    /// What stands in the block `tls`.
+    pub fn tls_with(self, text: &str) -> Self {
+        self.setting(&format!("tls {{ timeout: 60, {text} }}"))
     }
 
     pub fn websocket(mut self) -> Self {
@@ -77,8 +87,11 @@ impl NatsBuilder {
             .expect("writing to a string");
         }
         if let (Some(web), Some(settings)) = (web, &self.websocket) {
-            writeln!(text, "websocket {{ listen: \"127.0.0.1:{web}\", {settings} }}")
-                .expect("writing to a string");
+            writeln!(
+                text,
+                "websocket {{ listen: \"127.0.0.1:{web}\", handshake_timeout: \"60s\", {settings} }}"
+            )
+            .expect("writing to a string");
         }
         if let Some((own, all)) = &self.cluster {
             let routes: Vec<_> = all
@@ -93,6 +106,9 @@ impl NatsBuilder {
             )
             .expect("writing to a string");
         }
+        // By itself the server waits for a login no longer than a second or three, and here are more processes than processors.
+        writeln!(text, "authorization {{ timeout: 60, {} }}", self.authorization)
+            .expect("writing to a string");
         text.push_str(&self.settings);
         std::fs::write(server.path("nats.conf"), text).expect("a file in a temporary folder");
         server.start();

@@ -9,7 +9,7 @@ use tracemq_tests::{
 #[test]
 fn a_token_and_a_user_from_every_place() {
     let tracemq = Tracemq::new();
-    let server = NatsServer::builder().setting("authorization { token: s3cret }").start();
+    let server = NatsServer::builder().authorization("token: s3cret").start();
     let (port, url) = (server.port(), server.url());
     let publish = |url: &str| tracemq.cmd(["pub", url, "a", "x"]);
     publish(&url).args(["--token", "s3cret"]).finish().expect(0);
@@ -21,7 +21,7 @@ fn a_token_and_a_user_from_every_place() {
     assert!(!wrong.stderr.contains("wr0ng"), "{wrong:?}");
     publish(&url).finish().expect_failure(4, &["Authorization Violation", "--creds-file"]);
 
-    let server = NatsServer::builder().setting("authorization { user: ann, password: pw }").start();
+    let server = NatsServer::builder().authorization("user: ann, password: pw").start();
     let (port, url) = (server.port(), server.url());
     publish(&url).args(["--username", "ann", "--password", "pw"]).finish().expect(0);
     publish(&format!("nats://ann:pw@127.0.0.1:{port}")).finish().expect(0);
@@ -64,8 +64,8 @@ fn the_environment_gives_way_to_flags_and_profile() {
 fn an_nkey_signs_and_a_wrong_one_is_told() {
     let tracemq = Tracemq::new();
     let ((seed, public), (other, _)) = (nkey(), nkey());
-    let setting = format!("authorization {{ users: [ {{ nkey: {public} }} ] }}");
-    let server = NatsServer::builder().setting(&setting).start();
+    let users = format!("users: [ {{ nkey: {public} }} ]");
+    let server = NatsServer::builder().authorization(&users).start();
     let publish = |seed: &str| {
         let file = tracemq.write("seed.nk", seed);
         tracemq.cmd(["pub", &server.url(), "a", "x", "--nkey-file"]).arg(file)

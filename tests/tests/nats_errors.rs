@@ -5,10 +5,10 @@ use tracemq_tests::{Done, NatsServer, NatsWire, ScriptedNats, Tracemq, json};
 #[test]
 fn what_is_not_permitted_is_told_and_ends_with_4() {
     let tracemq = Tracemq::new();
-    let users = r#"authorization { users: [
+    let users = r#"users: [
         { user: "ann", password: "pw", permissions: { publish: ["ok.>"], subscribe: ["ok.>", "_INBOX.>"] } }
-    ] }"#;
-    let server = NatsServer::builder().setting(users).start();
+    ]"#;
+    let server = NatsServer::builder().authorization(users).start();
     let url = format!("nats://ann:pw@127.0.0.1:{}", server.port());
     tracemq.cmd(["pub", &url, "ok.a", "x"]).finish().expect(0);
     tracemq

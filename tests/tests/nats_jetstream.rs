@@ -406,12 +406,12 @@ fn every_way_to_connect_and_log_in_leads_to_jetstream() {
     let (seed, public) = nkey();
     let file = tracemq.write("seed", &seed);
     let file = file.to_str().expect("a readable path");
-    let setting = format!("authorization {{ users: [ {{ nkey: {public} }} ] }}");
+    let users = format!("users: [ {{ nkey: {public} }} ]");
     let server = NatsServer::builder()
         .jetstream()
         .tls(&certificates)
         .secure_websocket(&certificates)
-        .setting(&setting)
+        .authorization(&users)
         .start();
     for url in
         [format!("tls://localhost:{}", server.port()), format!("nats+wss://localhost:{}", server.web_port())]

@@ -118,9 +118,8 @@ fn mosquitto(certificates: &Certificates, identity: &Identity, demands: bool) ->
 
 fn nats_server(certificates: &Certificates, identity: &Identity, demands: bool) -> Peer {
     let (cert, key, ca) = (identity.cert.display(), identity.key.display(), certificates.ca.display());
-    let tls =
-        format!("tls {{ cert_file: \"{cert}\", key_file: \"{key}\", ca_file: \"{ca}\", verify: {demands} }}");
-    let server = NatsServer::builder().setting(&tls).start();
+    let tls = format!("cert_file: \"{cert}\", key_file: \"{key}\", ca_file: \"{ca}\", verify: {demands}");
+    let server = NatsServer::builder().tls_with(&tls).start();
     Peer::new(server.port(), server)
 }
 
