@@ -2,7 +2,7 @@
 
 use crate::process::{Cmd, Run};
 use crate::wait::{SHORT, until};
-use std::net::{TcpListener, UdpSocket};
+use std::net::UdpSocket;
 use std::time::Duration;
 
 /// The two TLS libraries that Debian builds libcoap with.
@@ -48,16 +48,16 @@ pub fn libcoap_client(library: &str) -> Cmd {
     Cmd::peer(&format!("coap-client-{library}")).args(["-B", "15", "-w"])
 }
 
-/// Two ports in a row that are free for UDP and TCP.
+/// Two ports in a row that are free for UDP and TCP, both of them given to nobody else.
 fn free_pair() -> u16 {
-    let is_free = |port: u16| {
-        TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok()
-    };
+    let is_free = |port: u16| UdpSocket::bind(("127.0.0.1", port)).is_ok();
+    let mut port = crate::free_port();
     for _ in 0..1000 {
-        let port = crate::free_port();
-        if is_free(port) && is_free(port + 1) {
+        let next = crate::free_port();
+        if next == port + 1 && is_free(port) && is_free(next) {
             return port;
         }
+        port = next;
     }
     panic!("there are no two free ports in a row");
 }

@@ -310,9 +310,10 @@ fn what_makes_no_sense_is_refused_before_anything_is_sent() {
     let tracemq = Tracemq::new();
     for (url, arguments, part) in [
         ("coap://127.0.0.1", &["--psk-identity", "a", "--psk-key", "b"][..], "coaps"),
+        ("coap+tcp://127.0.0.1", &["--psk-identity", "a", "--psk-key", "b"], "coaps+tcp"),
         ("coaps://127.0.0.1", &["--psk-identity", "a"], "--psk-key"),
         ("coaps://127.0.0.1", &["--proxy", "http://127.0.0.1:1"], "--proxy"),
-        ("coaps+tcp://127.0.0.1", &["--psk-identity", "a", "--psk-key", "b"], "DTLS"),
+        ("coaps+tcp://127.0.0.1", &["--psk-identity", "a"], "--psk-key"),
         ("coaps://224.0.1.187", &["--psk-identity", "a", "--psk-key", "b"], "group"),
     ] {
         get(&tracemq, url, arguments).expect_failure(2, &[part]);

@@ -25,6 +25,18 @@ fn serve(tracemq: &Tracemq, scheme: &str, arguments: &[&str]) -> (Run, String) {
     (serve, url)
 }
 
+/// libcoap 4.3.1 on GnuTLS does not get 100 KB out over TLS, to its own peer neither.
+fn length(library: &str, url: &str) -> usize {
+    if library == "gnutls" && url.starts_with("coaps") { 10_000 } else { 100_000 }
+}
+
+const KEY: [&str; 4] = ["--psk-identity", "ann", "--psk-key", "secret"];
+
+/// What `pub` says of its only message.
+fn published(run: tracemq_tests::Done) -> serde_json::Value {
+    json(&run.expect(0).lines()[0])["details"].clone()
+}
+
 /// GET, PUT of a body and back, observe: by our client.
 fn talks(tracemq: &Tracemq, url: &str, security: &[&str], length: usize) {
     let body = "0123456789".repeat(length / 10);
@@ -54,9 +66,7 @@ fn our_client_talks_to_both_libcoaps() {
             LibcoapServer::start(library, &[&pki(&certificates, &certificates.server)[..], &["-n"]].concat());
         talks(&tracemq, &server.url("coap+tcp"), &[], 100_000);
         let url = server.url("coaps+tcp");
-        // libcoap 4.3.1 on GnuTLS does not get 100 KB out over TLS, to its own client neither.
-        let length = if library == "gnutls" { 10_000 } else { 100_000 };
-        talks(&tracemq, &url, &["--tls-ca", path(&certificates.ca)], length);
+        talks(&tracemq, &url, &["--tls-ca", path(&certificates.ca)], length(library, &url));
         let get = |arguments: &[&str]| tracemq.cmd(["request", &url, "/"]).args(arguments).finish();
         get(&["--tls-ca", path(&certificates.other_ca)]).expect_failure(3, &["not signed by a trusted CA"]);
         get(&["--tls-ca", path(&certificates.ca), "--tls-server-name", "elsewhere.example"])
@@ -72,16 +82,17 @@ fn both_libcoaps_talk_to_our_server() {
     let (plain, plain_url) = serve(&tracemq, "coap+tcp", &[]);
     let (_tls, tls_url) =
         serve(&tracemq, "coaps+tcp", &["--tls-cert", path(&identity.cert), "--tls-key", path(&identity.key)]);
-    let body = tracemq.write("body", "0123456789".repeat(10_000));
     for library in LIBCOAP {
         for (url, security) in [(&plain_url, vec![]), (&tls_url, vec!["-C", path(&certificates.ca)])] {
             let client =
                 |arguments: &[&str]| libcoap_client(library).args(&security).args(arguments).limit(LONG);
             let done = client(&[&format!("{url}/temp")]).finish().expect(0);
             assert_eq!(done.text().trim(), "21.5", "{library} {url}: {done:?}");
-            client(&["-m", "put", "-f", path(&body), &format!("{url}/body")]).finish().expect(0);
-            let done = client(&[&format!("{url}/body")]).finish().expect(0);
-            assert_eq!(done.text().trim().len(), 100_000, "{library} {url}");
+            let body = "0123456789".repeat(length(library, url) / 10);
+            let file = tracemq.write("body", &body);
+            let put = format!("{url}/body-{library}");
+            client(&["-m", "put", "-f", path(&file), &put]).finish().expect(0);
+            assert_eq!(client(&[&put]).finish().expect(0).text().trim(), body, "{library} {url}");
             let observer = client(&["-s", "30", &format!("{url}/temp")]).start();
             observer.wait_stdout("21.5");
             client(&["-m", "put", "-e", "22.5", &format!("{url}/temp")]).finish().expect(0);
@@ -89,9 +100,134 @@ fn both_libcoaps_talk_to_our_server() {
             client(&["-m", "put", "-e", "21.5", &format!("{url}/temp")]).finish().expect(0);
         }
     }
-    let request = json(&plain.wait_stdout("\"/body\""));
+    let request = json(&plain.wait_stdout("\"/body-openssl\""));
     assert_eq!(request["meta"]["transport"], "coap+tcp", "{request}");
     plain.interrupt().expect(0);
+}
+
+#[test]
+fn our_client_has_a_shared_key_with_both_libcoaps() {
+    let tracemq = Tracemq::new();
+    for library in LIBCOAP {
+        let server = LibcoapServer::start(library, &["-k", "secret", "-h", "hint"]);
+        let url = server.url("coaps+tcp");
+        talks(&tracemq, &url, &KEY, length(library, &url));
+        let get = |arguments: &[&str]| tracemq.cmd(["request", &url, "/"]).args(arguments).finish();
+        get(&["--psk-identity", "ann", "--psk-key", "0x736563726574"]).expect(0);
+        let wrong = get(&["--psk-identity", "ann", "--psk-key", "other"]);
+        let wrong = wrong.expect_failure(4, &["refused the pre-shared key", "--psk-key"]);
+        assert!(!wrong.stderr.contains("other\""), "the key is told: {wrong:?}");
+        // It has no certificate to show.
+        get(&["--insecure-skip-verify"]).expect_failure(3, &["TLS"]);
+        // Where no TLS is spoken.
+        let clear = server.url("coap+tcp").replace("coap+tcp", "coaps+tcp");
+        let clear = tracemq.cmd(["request", &clear, "/", "--connect-timeout", "5s"]).args(KEY).finish();
+        clear.expect_failure(3, &["TLS", "scheme"]);
+    }
+}
+
+#[test]
+fn both_libcoaps_have_shared_keys_with_our_server() {
+    let tracemq = Tracemq::new();
+    let certificates = Certificates::new();
+    let identity = &certificates.server;
+    let keys = ["--psk", "ann=secret", "--psk", "bob=0x6b6579"];
+    let (keyed, keyed_url) = serve(&tracemq, "coaps+tcp", &keys);
+    let shown = ["--tls-cert", path(&identity.cert), "--tls-key", path(&identity.key)];
+    let (_both, both_url) = serve(&tracemq, "coaps+tcp", &[&keys[..], &shown].concat());
+    for library in LIBCOAP {
+        let client = |url: &str, arguments: &[&str]| {
+            let client = libcoap_client(library).args(["-B", "5"]).args(arguments).arg(url);
+            client.limit(LONG).finish()
+        };
+        for url in [&keyed_url, &both_url] {
+            for (identity, key) in [("ann", "secret"), ("bob", "key")] {
+                let done = client(&format!("{url}/temp"), &["-u", identity, "-k", key]).expect(0);
+                assert_eq!(done.text().trim(), "21.5", "{library} {url}: {done:?}");
+            }
+            let key = ["-u", "ann", "-k", "secret"];
+            let body = "0123456789".repeat(length(library, url) / 10);
+            let file = tracemq.write("body", &body);
+            let put = format!("{url}/body-{library}");
+            client(&put, &[&key[..], &["-m", "put", "-f", path(&file)]].concat()).expect(0);
+            assert_eq!(client(&put, &key).expect(0).text().trim(), body, "{library} {url}");
+            for (identity, key) in [("carl", "secret"), ("ann", "wrong")] {
+                let done = client(&format!("{url}/temp"), &["-u", identity, "-k", key]);
+                assert!(!done.text().contains("21.5"), "{library} {url}: {done:?}");
+            }
+        }
+        let done = client(&format!("{both_url}/temp"), &["-C", path(&certificates.ca)]).expect(0);
+        assert_eq!(done.text().trim(), "21.5", "{library}: {done:?}");
+    }
+    keyed.wait_stderr("carl");
+    keyed.wait_stderr("another key");
+    let request = json(&keyed.wait_stdout("\"/body-openssl\""));
+    assert_eq!(request["meta"]["identity"], "ann", "{request}");
+    let get = |url: &str, arguments: &[&str]| tracemq.cmd(["request", url, "/temp"]).args(arguments).finish();
+    get(&keyed_url, &["--psk-identity", "carl", "--psk-key", "secret"])
+        .expect_failure(4, &["PSK identity", "--psk-identity"]);
+    get(&both_url, &KEY).expect(0);
+    get(&both_url, &["--tls-ca", path(&certificates.ca)]).expect(0);
+    keyed.interrupt().expect(0);
+}
+
+/// Bodies pass whole where the peer takes them, in large messages of many blocks (BERT) where it takes no more.
+#[test]
+fn messages_are_as_large_as_the_server_takes() {
+    const LENGTH: usize = 300_000;
+    let tracemq = Tracemq::new();
+    let body = "0123456789".repeat(LENGTH / 10);
+    let file = tracemq.write("body", &body);
+    for library in LIBCOAP {
+        // 1152 bytes are what everybody takes; in 5000 there is room for four blocks of 1024.
+        for (limit, messages) in [("8388864", 1), ("1152", 293), ("5000", 74)] {
+            let server = LibcoapServer::start(library, &["-X", limit]);
+            let url = server.url("coap+tcp");
+            let put = tracemq.cmd(["pub", &url, "/body", "--json", "--file", path(&file)]).limit(LONG);
+            assert_eq!(published(put.finish())["request_blocks"], messages, "{library} {limit}");
+            let done = tracemq.cmd(["request", &url, "/body", "--format", "json"]).limit(LONG).finish();
+            assert_eq!(json(&done.expect(0).text())["payload"].as_str(), Some(&*body), "{library} {limit}");
+            // Whoever wants blocks of a size gets them.
+            let put = tracemq.cmd(["pub", &url, "/body", "--json", "--file", path(&file)]);
+            let put = put.args(["--block-size", "512"]).limit(LONG).finish();
+            assert_eq!(published(put)["request_blocks"], 586, "{library} {limit}");
+        }
+    }
+}
+
+#[test]
+fn messages_are_as_large_as_the_client_takes() {
+    let tracemq = Tracemq::new();
+    let (server, url) = serve(&tracemq, "coap+tcp", &[]);
+    let body = tracemq.write("body", "0123456789".repeat(10_000));
+    let url = format!("{url}/body");
+    for library in LIBCOAP {
+        let client =
+            |arguments: &[&str]| libcoap_client(library).args(arguments).arg(&url).limit(LONG).finish();
+        client(&["-m", "put", "-f", path(&body)]).expect(0);
+        for limit in ["8388864", "5000", "1152"] {
+            let done = client(&["-X", limit]).expect(0);
+            assert_eq!(done.text().trim().len(), 100_000, "{library} {limit}");
+        }
+    }
+    // By hand: GET /body of whoever takes 5000 bytes and knows blocks (a CSM with 0x1388 and Block-Wise-Transfer).
+    let mut client = TcpStream::connect(url.trim_start_matches("coap+tcp://").trim_end_matches("/body"))
+        .expect("a connection");
+    client.set_read_timeout(Some(SHORT)).expect("a time-out");
+    let csm = [0x40, 0xE1, 0x22, 0x13, 0x88, 0x20];
+    let get = [0x51, 0x01, 0x07, 0xB4, b'b', b'o', b'd', b'y'];
+    client.write_all(&[&csm[..], &get].concat()).expect("it listens");
+    let mut answer = Vec::new();
+    let mut buffer = [0; 4096];
+    while answer.len() < 4096 {
+        let length = client.read(&mut buffer).expect("an answer");
+        assert!(length > 0, "it has closed: {answer:02x?}");
+        answer.extend_from_slice(&buffer[..length]);
+    }
+    // Block2 (23), 19 behind ETag (4): number 0, more, exponent 7.
+    let options = answer.windows(3).position(|window| window == [0xD1, 0x06, 0x0F]);
+    assert!(options.is_some_and(|at| at < 40), "{:02x?}", &answer[..60]);
+    server.interrupt().expect(0);
 }
 
 #[test]

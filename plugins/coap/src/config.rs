@@ -8,7 +8,7 @@ use tracemq_plugin_api::net::{NetOptions, TlsVersion};
 use tracemq_plugin_api::prelude::{Error, Result, Span};
 use tracemq_plugin_api::{schemars, serde};
 
-use crate::blockwise::Preferences;
+use crate::blockwise::{Preferences, Room};
 #[cfg(feature = "dtls")]
 use crate::dtls::PskOptions;
 use crate::endpoint::Parameters;
@@ -150,10 +150,13 @@ impl ConnectOptions {
         #[cfg(feature = "dtls")]
         {
             self.psk.check()?;
-            if self.psk.is_set() && transport != Transport::Dtls {
+            if self.psk.is_set() && !transport.is_secure() {
                 return Err(Error::config(format!(
-                    "--psk-identity and --psk-key are for coaps (DTLS); {scheme}:// has no pre-shared keys"
+                    "--psk-identity and --psk-key are for coaps and coaps+tcp: {scheme}:// is not encrypted"
                 )));
+            }
+            if self.psk.is_set() {
+                no_keys_with_1_3(self.net.tls.tls_min_version)?;
             }
         }
         if let Some(option) = self.net.tls.first_set().filter(|_| !transport.is_secure()) {
@@ -198,7 +201,8 @@ impl ConnectOptions {
                 "--block-size {size}: it is one of 16, 32, 64, 128, 256, 512, 1024"
             )));
         }
-        Ok(Preferences { exponent, early: self.block_size.is_some(), longest: self.max_body_size as usize })
+        let room = Room::of_datagram(exponent);
+        Ok(Preferences { room, early: self.block_size.is_some(), longest: self.max_body_size as usize })
     }
 
     pub fn parameters(&self) -> Parameters {
@@ -215,6 +219,18 @@ impl ConnectOptions {
     pub fn answer_timeout(&self) -> Option<Duration> {
         let timeout = self.answer_timeout.duration();
         (!timeout.is_zero() && timeout < LONGEST_ANSWER_TIMEOUT).then_some(timeout)
+    }
+}
+
+/// # Errors
+/// More is wanted than pre-shared keys have here.
+#[cfg(feature = "dtls")]
+pub fn no_keys_with_1_3(oldest: Option<TlsVersion>) -> Result<()> {
+    match oldest {
+        Some(TlsVersion::V1_3) => {
+            Err(Error::config("--tls-min-version 1.3 is for certificates: pre-shared keys have 1.2 here"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -261,13 +277,20 @@ mod tests {
 
     #[cfg(feature = "dtls")]
     #[test]
-    fn pre_shared_keys_are_for_dtls() {
-        let options = options(serde_json::json!({"psk_identity": "a", "psk_key": "hunter2"}));
-        options.check(Transport::Dtls).expect("DTLS has them");
-        for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
-            let error = options.check(transport).expect_err("no DTLS").to_string();
+    fn pre_shared_keys_are_for_dtls_and_tls() {
+        let with = |json| options(json);
+        let keys = with(serde_json::json!({"psk_identity": "a", "psk_key": "hunter2"}));
+        for transport in [Transport::Dtls, Transport::Tls] {
+            keys.check(transport).expect("it has them");
+        }
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let error = keys.check(transport).expect_err("it is not encrypted").to_string();
             assert!(error.contains("--psk-key") && !error.contains("hunter2"), "{error}");
         }
+        let newest =
+            with(serde_json::json!({"psk_identity": "a", "psk_key": "hunter2", "tls_min_version": "1.3"}));
+        let error = newest.check(Transport::Tls).expect_err("keys have 1.2").to_string();
+        assert!(error.contains("--tls-min-version"), "{error}");
     }
 
     #[test]
@@ -281,7 +304,7 @@ mod tests {
     #[test]
     fn a_block_size_that_is_given_is_asked_for_early() {
         let given = options(serde_json::json!({"block_size": 64})).preferences().unwrap();
-        assert_eq!((given.exponent, given.early), (2, true));
+        assert_eq!((given.room, given.early), (Room::of_datagram(2), true));
         assert!(!ConnectOptions::default().preferences().unwrap().early);
     }
 }

@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use tracemq_coap::blockwise::{
-    Answer, Assembled, Bodies, BodyLimits, Preferences, Problem, Step, Transfer, slice,
+    Answer, Assembled, Bodies, BodyLimits, Preferences, Problem, Room, Step, Transfer, slice,
 };
 use tracemq_coap::message::{self, Block, CoapOption, MessageClass, Method, Packet};
 
 const LONGEST: usize = 1 << 20;
 
 fn preferences(exponent: u8) -> Preferences {
-    Preferences { exponent, early: false, longest: LONGEST }
+    Preferences { room: Room::of_datagram(exponent), early: false, longest: LONGEST }
 }
 
 fn request(method: Method, body: &[u8]) -> Packet {
@@ -31,13 +31,14 @@ struct Server {
     bodies: Bodies,
     resource: Vec<u8>,
     etag: Vec<u8>,
-    exponent: u8,
+    room: Room,
     answers: u32,
 }
 
 impl Server {
     fn new(limits: BodyLimits, exponent: u8) -> Server {
-        Server { bodies: Bodies::new(limits), resource: Vec::new(), etag: vec![1], exponent, answers: 0 }
+        let room = Room::of_datagram(exponent);
+        Server { bodies: Bodies::new(limits), resource: Vec::new(), etag: vec![1], room, answers: 0 }
     }
 
     fn answer(&mut self, packet: Packet) -> Packet {
@@ -45,7 +46,7 @@ impl Server {
         let peer = "127.0.0.1:1".parse().unwrap();
         let (request, block) = match self.bodies.receive(Instant::now(), peer, packet) {
             Assembled::Answer(answer) => return answer,
-            Assembled::Whole { packet, block } => (packet, block),
+            Assembled::Whole { packet, block, .. } => (packet, block),
         };
         let mut response = Packet::new();
         response.header.code = MessageClass::from(0x45);
@@ -54,7 +55,7 @@ impl Server {
             block.put(&mut response, CoapOption::Block1);
             self.resource.clone_from(&request.payload);
         }
-        slice(&request, response, &self.resource, self.exponent).unwrap_or_else(|error| error)
+        slice(&request, response, &self.resource, self.room).unwrap_or_else(|error| error)
     }
 }
 
@@ -97,6 +98,102 @@ proptest! {
     }
 }
 
+/// As [`run`], over a stream, with the messages that it took. None has more than there is room for.
+fn run_over_stream(
+    server: &mut Server,
+    request: Packet,
+    preferences: Preferences,
+) -> Result<(Answer, u32), Problem> {
+    let (mut transfer, mut packet) = Transfer::start(request, preferences)?;
+    for count in 1..10_000 {
+        assert!(packet.payload.len() <= preferences.room.whole.max(16));
+        message::mark_of_stream(&mut packet);
+        let mut response = server.answer(packet);
+        assert!(response.payload.len() <= server.room.whole.max(16));
+        message::mark_of_stream(&mut response);
+        match transfer.receive(response) {
+            Step::Send(next) => packet = next,
+            Step::Done(answer) => return Ok((answer, count)),
+            Step::Failed(problem) => return Err(problem),
+        }
+    }
+    panic!("it does not end")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever the two ends take, and whether both know BERT, one or none.
+    #[test]
+    fn bodies_arrive_whole_over_a_stream(
+        length in 0_usize..60_000,
+        (ours, theirs) in (300_usize..20_000, 300_usize..20_000),
+        (we, they) in any::<(bool, bool)>(),
+    ) {
+        let mut server = Server::new(BodyLimits::default(), 6);
+        server.room = Room::of_stream(ours, we);
+        let preferences = Preferences { room: Room::of_stream(theirs, they), ..preferences(6) };
+        let sent = body(length);
+        let (answer, _) = run_over_stream(&mut server, request(Method::Put, &sent), preferences).unwrap();
+        if answer.request_blocks > 1 {
+            prop_assert_eq!(&server.resource, &sent);
+        }
+        server.resource.clone_from(&sent);
+        let (answer, _) = run_over_stream(&mut server, request(Method::Get, b""), preferences).unwrap();
+        prop_assert_eq!(answer.packet.payload, sent);
+    }
+}
+
+/// RFC 8323 section 6: numbers count blocks of 1024 bytes, of which a message holds many.
+#[test]
+fn large_messages_hold_many_blocks() {
+    let room = Room::of_stream(5000, true);
+    let preferences = Preferences { room, ..preferences(6) };
+    let mut server = Server::new(BodyLimits::default(), 6);
+    server.room = room;
+    let sent = body(10_000);
+    let (mut transfer, first) = Transfer::start(request(Method::Put, &sent), preferences).unwrap();
+    let mut seen = Vec::new();
+    let mut packet = first;
+    let answer = loop {
+        message::mark_of_stream(&mut packet);
+        seen.extend(Block::of(&packet, CoapOption::Block1).map(|block| (block, packet.payload.len())));
+        let mut response = server.answer(packet);
+        message::mark_of_stream(&mut response);
+        seen.extend(Block::of(&response, CoapOption::Block2).map(|block| (block, response.payload.len())));
+        match transfer.receive(response) {
+            Step::Send(next) => packet = next,
+            Step::Done(answer) => break answer,
+            Step::Failed(problem) => panic!("{problem}"),
+        }
+    };
+    assert_eq!((server.resource, answer.packet.payload), (sent.clone(), sent));
+    let block = |number, more, length| (Block { number, more, exponent: Block::BERT }, length);
+    let way = [block(0, true, 4096), block(4, true, 4096), block(8, false, 1808)];
+    assert_eq!(seen, [&way[..], &way[..]].concat());
+    // Without BERT, and in datagrams, the size is reserved.
+    let mut reserved = Packet::new();
+    block(0, false, 0).0.put(&mut reserved, CoapOption::Block1);
+    assert!(Block::is_bad(&reserved, CoapOption::Block1));
+    message::mark_of_stream(&mut reserved);
+    assert!(!Block::is_bad(&reserved, CoapOption::Block1));
+}
+
+/// What is not the last message of a body holds whole blocks.
+#[test]
+fn large_messages_of_broken_blocks_are_refused() {
+    let mut bodies = Bodies::new(BodyLimits::default());
+    for (length, code) in [(0, 0x80), (1000, 0x80), (1025, 0x80), (2048, 0x5f)] {
+        let mut packet = request(Method::Put, &body(length));
+        Block { number: 0, more: true, exponent: Block::BERT }.put(&mut packet, CoapOption::Block1);
+        message::mark_of_stream(&mut packet);
+        match bodies.receive(Instant::now(), "127.0.0.1:1".parse().unwrap(), packet) {
+            Assembled::Answer(answer) => assert_eq!(u8::from(answer.header.code), code, "{length}"),
+            Assembled::Whole { .. } => panic!("{length} bytes are not all"),
+        }
+    }
+}
+
 #[test]
 fn early_negotiation_asks_for_its_size_in_the_first_message() {
     let wanted = Preferences { early: true, ..preferences(2) };
@@ -111,7 +208,8 @@ fn early_negotiation_asks_for_its_size_in_the_first_message() {
 fn the_first_messages_say_how_long_the_bodies_are() {
     let (_, first) = Transfer::start(request(Method::Put, &body(3000)), preferences(6)).unwrap();
     assert_eq!(message::uint(&first, CoapOption::Size1), Some(3000));
-    let response = slice(&request(Method::Get, b""), Packet::new(), &body(3000), 6).unwrap();
+    let response =
+        slice(&request(Method::Get, b""), Packet::new(), &body(3000), Room::of_datagram(6)).unwrap();
     assert_eq!(message::uint(&response, CoapOption::Size2), Some(3000));
 }
 
@@ -262,6 +360,6 @@ fn gaps_lengths_and_floods_are_refused() {
 fn a_block_behind_the_end_is_refused() {
     let mut request = request(Method::Get, b"");
     Block { number: 3, more: false, exponent: 0 }.put(&mut request, CoapOption::Block2);
-    let response = slice(&request, Packet::new(), &body(40), 6).unwrap_err();
+    let response = slice(&request, Packet::new(), &body(40), Room::of_datagram(6)).unwrap_err();
     assert_eq!(u8::from(response.header.code), 0x80);
 }

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tracemq_coap::blockwise::{Preferences, Step, Transfer, slice};
+use tracemq_coap::blockwise::{Preferences, Room, Step, Transfer, slice};
 use tracemq_coap::message::{self, Method, Packet};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -20,13 +20,13 @@ fuzz_target!(|bytes: &[u8]| {
             let _ = message::show_value(*number, value);
         }
     }
-    let _ = slice(&packet, Packet::new(), &[1; 3000], 6);
+    let _ = slice(&packet, Packet::new(), &[1; 3000], Room::of_datagram(6));
 
     // As the response to a request: what a transfer asks for next is bounded by what came.
     let mut request = Packet::new();
     request.header.code = Method::Get.class();
     request.payload = vec![2; 300];
-    let preferences = Preferences { exponent: 2, early: false, longest: 1 << 20 };
+    let preferences = Preferences { room: Room::of_datagram(2), early: false, longest: 1 << 20 };
     let Ok((mut transfer, _)) = Transfer::start(request, preferences) else { return };
     for _ in 0..8 {
         match transfer.receive(packet.clone()) {

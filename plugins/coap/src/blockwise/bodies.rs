@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::Room;
 use crate::message::{self, Block, CoapOption, MessageClass, Packet};
 
 /// How much is kept of requests that are not whole yet.
@@ -18,7 +19,7 @@ pub struct BodyLimits {
     pub per_peer: usize,
     /// A body of which no block came for so long is forgotten.
     pub patience: Duration,
-    /// The largest block that is taken: 0 (16 bytes) to 6 (1024 bytes).
+    /// The largest block that is taken: 0 (16 bytes) to 6 (1024 bytes), or [`Block::BERT`] where that may come.
     pub exponent: u8,
 }
 
@@ -31,7 +32,7 @@ impl Default for BodyLimits {
             per_peer: 8,
             // EXCHANGE_LIFETIME with the parameters of RFC 7252.
             patience: Duration::from_secs(247),
-            exponent: Block::LARGEST,
+            exponent: Block::BERT,
         }
     }
 }
@@ -40,8 +41,8 @@ impl Default for BodyLimits {
 #[derive(Debug)]
 pub enum Assembled {
     /// It is whole: without block, or with its last. The packet has the whole body; the last block's option, which is to be
-    /// repeated in the response, comes with it.
-    Whole { packet: Packet, block: Option<Block> },
+    /// repeated in the response, comes with it, and how many messages it took.
+    Whole { packet: Packet, block: Option<Block>, messages: u32 },
     /// To be answered with this, and is not seen by the application: 2.31, 4.00, 4.08 or 4.13.
     Answer(Packet),
 }
@@ -57,6 +58,7 @@ struct Key {
 
 struct Body {
     bytes: Vec<u8>,
+    messages: u32,
     touched: Instant,
 }
 
@@ -78,9 +80,9 @@ impl Bodies {
             return answer(0x80, "the size of Block1 is reserved", None);
         }
         let Some(block) = Block::of(&packet, CoapOption::Block1) else {
-            return Assembled::Whole { packet, block: None };
+            return Assembled::Whole { packet, block: None, messages: 1 };
         };
-        if block.more && packet.payload.len() != block.size() || packet.payload.len() > block.size() {
+        if !block.holds(packet.payload.len()) {
             return answer(0x80, "the block's length is not what Block1 says", None);
         }
         let key = Key::of(peer, &packet);
@@ -106,19 +108,23 @@ impl Bodies {
         }
         if block.more {
             let length = packet.payload.len();
-            let body = self.bodies.entry(key).or_insert_with(|| Body { bytes: Vec::new(), touched: now });
+            let begin = || Body { bytes: Vec::new(), messages: 0, touched: now };
+            let body = self.bodies.entry(key).or_insert_with(begin);
             body.bytes.append(&mut packet.payload);
+            body.messages += 1;
             body.touched = now;
             self.bytes += length;
             // Smaller blocks, where ours are to be smaller: the offset stays a multiple of them.
             let accepted = Block { exponent: block.exponent.min(self.limits.exponent), ..block };
             return answer(0x5f, "", Some(accepted));
         }
+        let mut messages = 1;
         if let Some(mut body) = self.remove(&key) {
             body.bytes.append(&mut packet.payload);
             packet.payload = body.bytes;
+            messages += body.messages;
         }
-        Assembled::Whole { packet, block: Some(block) }
+        Assembled::Whole { packet, block: Some(block), messages }
     }
 
     /// A block that came again in another message is confirmed again; else some are missing (4.08).
@@ -236,20 +242,19 @@ fn packet(code: u8, text: &str, block: Option<Block>) -> Packet {
 }
 
 /// Puts a body into a response: the block of it that the request's Block2 asks for, or the first one if it is longer than
-/// `16 << exponent` bytes. The packet then has Block2, and Size2 with the first block. A body that fits stays whole, unless
+/// there is room for. The packet then has Block2, and Size2 with the first block. A body that fits stays whole, unless
 /// blocks were asked for.
 ///
 /// # Errors
 /// The answer to a request for a block behind the end, or with a bad option: 4.00 with a reason.
-pub fn slice(request: &Packet, mut response: Packet, body: &[u8], exponent: u8) -> Result<Packet, Packet> {
+pub fn slice(request: &Packet, mut response: Packet, body: &[u8], room: Room) -> Result<Packet, Packet> {
     let bad = |text: &str| packet(0x80, text, None);
     if Block::is_bad(request, CoapOption::Block2) {
         return Err(bad("the size of Block2 is reserved"));
     }
     let asked = Block::of(request, CoapOption::Block2);
-    let exponent = asked.map_or(exponent, |asked| asked.exponent.min(exponent));
-    let size = 16_usize << exponent;
-    if asked.is_none() && body.len() <= size {
+    let exponent = asked.map_or(room.exponent, |asked| asked.exponent.min(room.exponent));
+    if asked.is_none() && body.len() <= room.whole {
         response.payload = body.to_vec();
         return Ok(response);
     }
@@ -258,8 +263,8 @@ pub fn slice(request: &Packet, mut response: Packet, body: &[u8], exponent: u8) 
     if offset > 0 && offset >= body.len() {
         return Err(bad("the block is behind the end"));
     }
-    let end = body.len().min(offset + size);
-    let block = Block { number: (offset / size) as u32, more: end < body.len(), exponent };
+    let end = body.len().min(offset + room.of_blocks(exponent));
+    let block = Block { number: (offset / Room::unit(exponent)) as u32, more: end < body.len(), exponent };
     response.payload = body[offset..end].to_vec();
     block.put(&mut response, CoapOption::Block2);
     if offset == 0 {

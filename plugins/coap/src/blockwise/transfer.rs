@@ -4,13 +4,14 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::Room;
 use crate::message::{self, Block, CoapOption, MessageClass, Packet};
 
 /// How large messages and bodies may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Preferences {
-    /// Blocks of our own have this size, and of the server none larger are asked for: 0 (16 bytes) to 6 (1024 bytes).
-    pub exponent: u8,
+    /// For bodies of our own; and of the server no larger blocks are asked for.
+    pub room: Room,
     /// Ask for blocks of that size before the server has shown that it sends any (early negotiation, RFC 7959 section 2.3).
     pub early: bool,
     /// The longest response that is put together, in bytes.
@@ -100,9 +101,9 @@ impl Transfer {
     /// [`Problem::RequestTooLong`].
     pub fn start(mut request: Packet, preferences: Preferences) -> Result<(Transfer, Packet), Problem> {
         let body = Bytes::from(std::mem::take(&mut request.payload));
-        let exponent = preferences.exponent.min(Block::LARGEST);
-        let blocks = body.len() > 16 << exponent;
-        if body.len().div_ceil(16 << exponent) > Block::LAST as usize {
+        let exponent = preferences.room.exponent;
+        let blocks = body.len() > preferences.room.whole;
+        if body.len().div_ceil(Room::unit(exponent)) > Block::LAST as usize {
             return Err(Problem::RequestTooLong);
         }
         let mut transfer = Transfer {
@@ -126,7 +127,7 @@ impl Transfer {
         request.payload = Vec::new();
         // Only the first block is part of the observation.
         message::without(&mut request, CoapOption::Observe);
-        let exponent = preferences.exponent.min(Block::LARGEST);
+        let exponent = preferences.room.exponent;
         let mut transfer = Transfer {
             request,
             body: Bytes::new(),
@@ -183,23 +184,20 @@ impl Transfer {
         self.request_blocks += 1;
         let mut packet = self.request.clone();
         if blocks {
-            let block = Block {
-                number: (offset / (16 << exponent)) as u32,
-                more: self.body.len() > offset + (16 << exponent),
-                exponent,
-            };
+            let end = offset + self.preferences.room.of_blocks(exponent);
+            let number = (offset / Room::unit(exponent)) as u32;
+            let block = Block { number, more: self.body.len() > end, exponent };
             block.put(&mut packet, CoapOption::Block1);
             if offset == 0 {
                 let size = u32::try_from(self.body.len()).unwrap_or(u32::MAX);
                 message::set_uint(&mut packet, CoapOption::Size1, size);
             }
-            let end = self.body.len().min(offset + block.size());
-            packet.payload = self.body[offset..end].to_vec();
+            packet.payload = self.body[offset..self.body.len().min(end)].to_vec();
         } else {
             packet.payload = self.body.to_vec();
         }
         if self.preferences.early {
-            let exponent = self.preferences.exponent.min(Block::LARGEST);
+            let exponent = self.preferences.room.exponent;
             Block { number: 0, more: false, exponent }.put(&mut packet, CoapOption::Block2);
         }
         packet
@@ -232,8 +230,8 @@ impl Transfer {
         if message::class(response.header.code) != 2 {
             return self.first_of_response(response);
         }
-        let sent = 16 << *exponent;
-        let number = (*offset / sent) as u32;
+        let sent = self.preferences.room.of_blocks(*exponent);
+        let number = (*offset / Room::unit(*exponent)) as u32;
         if let Some(hint) = hint {
             if hint.number != number {
                 return Step::Failed(Problem::OutOfOrder { expected: number, came: hint.number });
@@ -263,15 +261,16 @@ impl Transfer {
         if !block.more {
             return self.done(response);
         }
-        if response.payload.len() != block.size() {
+        if !block.holds(response.payload.len()) {
             return Step::Failed(Problem::ShortBlock);
         }
         let announced = message::uint(&response, CoapOption::Size2).unwrap_or(0);
-        if announced as usize > self.preferences.longest || block.size() > self.preferences.longest {
+        if announced as usize > self.preferences.longest || response.payload.len() > self.preferences.longest
+        {
             return Step::Failed(Problem::ResponseTooLong);
         }
         let etag = message::etag(&response).map(<[u8]>::to_vec);
-        let exponent = block.exponent.min(self.preferences.exponent);
+        let exponent = block.exponent.min(self.preferences.room.exponent);
         self.phase = Phase::Fetching { packet: Box::new(response), exponent, etag };
         self.ask_for_next()
     }
@@ -280,7 +279,7 @@ impl Transfer {
         let Phase::Fetching { packet, exponent, .. } = &self.phase else {
             return Step::Failed(Problem::BadBlock);
         };
-        let number = packet.payload.len() / (16 << exponent);
+        let number = packet.payload.len() / Room::unit(*exponent);
         let Some(number) = u32::try_from(number).ok().filter(|number| *number <= Block::LAST) else {
             return Step::Failed(Problem::ResponseTooLong);
         };
@@ -314,7 +313,7 @@ impl Transfer {
             let expected = (offset / block.size()) as u32;
             return Step::Failed(Problem::OutOfOrder { expected, came: block.number });
         }
-        if block.more && response.payload.len() != block.size() || response.payload.len() > block.size() {
+        if !block.holds(response.payload.len()) {
             return Step::Failed(Problem::ShortBlock);
         }
         if offset + response.payload.len() > self.preferences.longest {
@@ -340,8 +339,8 @@ impl Transfer {
         if !safe || self.restarts > RESTARTS {
             return Step::Failed(Problem::Changed);
         }
-        let exponent = self.preferences.exponent.min(Block::LARGEST);
-        self.phase = Phase::Sending { offset: 0, exponent, blocks: self.body.len() > 16 << exponent };
+        let Room { exponent, whole } = self.preferences.room;
+        self.phase = Phase::Sending { offset: 0, exponent, blocks: self.body.len() > whole };
         Step::Send(self.next_of_request())
     }
 

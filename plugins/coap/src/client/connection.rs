@@ -4,34 +4,56 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+#[cfg(feature = "dtls")]
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::{sleep_until, timeout};
+#[cfg(feature = "dtls")]
+use tracemq_plugin_api::net::show_host_port;
 use tracemq_plugin_api::net::{Dialer, explain_io};
 use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::sdk::spawn;
 
 use super::GOODBYE;
 use super::udp::reason;
+use crate::blockwise::Room;
 use crate::config::ConnectOptions;
 use crate::endpoint::{Busy, Event, Handle, Manner};
 use crate::message::Packet;
 use crate::target::{Target, Transport};
-use crate::tcp::{ALPN, Client};
+use crate::tcp::{ALPN, Client, Socket};
 
 /// What a message may have beside the longest body.
 const OVERHEAD: usize = 64 << 10;
 /// How much is read at once.
 const CHUNK: usize = 64 << 10;
 
-trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
-
 type BoxSocket = Box<dyn Socket>;
 type Opening = Pin<Box<dyn Future<Output = Result<(BoxSocket, SocketAddr)>> + Send>>;
+
+/// TLS, or none.
+#[derive(Clone)]
+enum Security {
+    None,
+    Certificates,
+    #[cfg(feature = "dtls")]
+    Keys(Arc<crate::dtls::Connector>),
+}
+
+impl Security {
+    fn of(target: &Target, options: &ConnectOptions) -> Result<Security> {
+        #[cfg(feature = "dtls")]
+        if target.transport == Transport::Tls && options.psk.is_set() {
+            let connector = crate::dtls::Connector::new(&options.psk, &options.net.tls)?;
+            return Ok(Security::Keys(Arc::new(connector)));
+        }
+        let _ = options;
+        Ok(if target.transport == Transport::Tls { Security::Certificates } else { Security::None })
+    }
+}
 
 /// All that making the connection again needs.
 #[derive(Clone)]
@@ -39,24 +61,59 @@ struct Opener {
     dialer: Dialer,
     host: String,
     port: u16,
-    tls: bool,
+    security: Security,
+    #[cfg(feature = "dtls")]
+    patience: Duration,
 }
 
 impl Opener {
+    fn new(target: &Target, options: &ConnectOptions) -> Result<Opener> {
+        Ok(Opener {
+            dialer: Dialer::from_options(&options.net)?,
+            host: target.host.clone(),
+            port: target.port,
+            security: Security::of(target, options)?,
+            #[cfg(feature = "dtls")]
+            patience: options.net.timeout.connect_timeout.duration(),
+        })
+    }
+
     async fn open(self) -> Result<(BoxSocket, SocketAddr)> {
         let lost = |error: io::Error| Error::new(ErrorKind::CONNECT, error.to_string()).temporary();
-        if !self.tls {
-            let socket = self.dialer.tcp(&self.host, self.port).await?;
-            socket.set_nodelay(true).map_err(lost)?;
-            let peer = socket.peer_addr().map_err(lost)?;
-            return Ok((Box::new(socket), peer));
+        match &self.security {
+            Security::None => {
+                let socket = self.dialer.tcp(&self.host, self.port).await?;
+                socket.set_nodelay(true).map_err(lost)?;
+                let peer = socket.peer_addr().map_err(lost)?;
+                Ok((Box::new(socket), peer))
+            }
+            Security::Certificates => {
+                for warning in self.dialer.warnings() {
+                    log::warn!("{warning}");
+                }
+                let socket = self.dialer.tls(&self.host, self.port, &[ALPN]).await?;
+                let peer = socket.get_ref().0.peer_addr().map_err(lost)?;
+                Ok((Box::new(socket), peer))
+            }
+            #[cfg(feature = "dtls")]
+            Security::Keys(connector) => {
+                for warning in connector.warnings() {
+                    log::warn!("{warning}");
+                }
+                let until = tokio::time::Instant::now() + self.patience;
+                let socket = self.dialer.tcp_for_tls(&self.host, self.port).await?;
+                socket.set_nodelay(true).map_err(lost)?;
+                let peer = socket.peer_addr().map_err(lost)?;
+                let shown = show_host_port(&self.host, self.port);
+                let opened = connector.connect(socket, &self.host, self.port, &shown);
+                let socket = tokio::time::timeout_at(until, opened).await.map_err(|_| {
+                    Error::new(ErrorKind::TIMEOUT, format!("{shown} did not finish the TLS handshake in time"))
+                        .hint("check the host and the port, and whether the server speaks TLS; --connect-timeout sets the limit")
+                        .temporary()
+                })??;
+                Ok((Box::new(socket), peer))
+            }
         }
-        for warning in self.dialer.warnings() {
-            log::warn!("{warning}");
-        }
-        let socket = self.dialer.tls(&self.host, self.port, &[ALPN]).await?;
-        let peer = socket.get_ref().0.peer_addr().map_err(lost)?;
-        Ok((Box::new(socket), peer))
     }
 }
 
@@ -104,12 +161,7 @@ impl Connection {
     /// # Errors
     /// The server can't be reached, TLS fails, or it does not speak CoAP over TCP.
     pub(crate) async fn open(target: &Target, options: &ConnectOptions) -> Result<Connection> {
-        let opener = Opener {
-            dialer: Dialer::from_options(&options.net)?,
-            host: target.host.clone(),
-            port: target.port,
-            tls: target.transport == Transport::Tls,
-        };
+        let opener = Opener::new(target, options)?;
         let (socket, peer) = opener.clone().open().await?;
         let limit = options.max_body_size as usize + OVERHEAD;
         let response_timeout = options.answer_timeout();
@@ -140,6 +192,11 @@ impl Connection {
                     .hint("a server that speaks CoAP over TCP begins with a message of its own (CSM): check the port, the scheme, and whether it wants TLS"))
             }
         }
+    }
+
+    /// What goes into one message to this server.
+    pub(crate) fn room(&self) -> Room {
+        self.client.room()
     }
 
     pub(crate) fn request(&mut self, packet: &mut Packet, manner: Manner) -> Result<Handle, Busy> {

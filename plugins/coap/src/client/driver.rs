@@ -261,19 +261,20 @@ impl Driver {
     /// Sends messages of calls, as many as may be under way. Whether any was dealt with.
     fn publish_more(&mut self) -> bool {
         let mut any = false;
+        let preferences = self.link.preferences(self.preferences);
         while self.publishing < self.nstart && self.calls.is_waiting() {
             let Some(next) = self.calls.next(&self.target) else { return any };
             let (place, job) = (next.place, Job::Publish(next.place));
             let manner = if next.confirmable { Manner::CONFIRMABLE } else { Manner::NON_CONFIRMABLE };
             let peer = self.link.peer();
             let silent = peer.ip().is_multicast() || !next.confirmable && wants_no_answer(next.packet);
-            let long = next.packet.payload.len() > 16 << self.preferences.exponent;
+            let long = next.packet.payload.len() > preferences.room.whole;
             let sent = if silent {
                 self.link.send_off(next.packet.clone()).map(|()| self.calls.settle(place, Outcome::sent()))
             } else if long && self.in_blocks.is_some() {
                 Err(Busy::Full)
-            } else if long || self.preferences.early {
-                match Transfer::start(next.packet.clone(), self.preferences) {
+            } else if long || preferences.early {
+                match Transfer::start(next.packet.clone(), preferences) {
                     Ok((transfer, mut first)) => {
                         let transfer = Some(Box::new(transfer));
                         let work = Work { job, manner, tally: Tally::default(), transfer };
@@ -308,7 +309,7 @@ impl Driver {
         self.asks.begin(id, packet.clone(), sink);
         let peer = self.link.peer();
         let manner = if confirmable { Manner::CONFIRMABLE } else { Manner::NON_CONFIRMABLE };
-        match Transfer::start(packet, self.preferences) {
+        match Transfer::start(packet, self.link.preferences(self.preferences)) {
             Ok((transfer, mut first)) => {
                 let transfer = Some(Box::new(transfer));
                 let work = Work { job: Job::Ask(id), manner, tally: Tally::default(), transfer };
@@ -374,7 +375,8 @@ impl Driver {
                 Job::Publish(place) if !whole => self.calls.request(place, &self.target),
                 _ => None,
             };
-            let transfer = request.and_then(|request| Transfer::start(request, self.preferences).ok());
+            let transfer = request
+                .and_then(|request| Transfer::start(request, self.link.preferences(self.preferences)).ok());
             match transfer {
                 // It was the first message of a transfer all the same.
                 Some((transfer, _)) => work.transfer = Some(Box::new(transfer)),
@@ -428,7 +430,8 @@ impl Driver {
         let Some(ask) = self.asks.get(id) else { return };
         let mut tally = Tally::default();
         tally.add(arrival);
-        let (transfer, step) = Transfer::resume(&ask.request, packet, self.preferences);
+        let preferences = self.link.preferences(self.preferences);
+        let (transfer, step) = Transfer::resume(&ask.request, packet, preferences);
         let manner = Manner::CONFIRMABLE;
         let work = Work { job: Job::Ask(id), manner, tally, transfer: Some(Box::new(transfer)) };
         self.take(work, step, arrival);
@@ -444,7 +447,8 @@ impl Driver {
         arrival: &Arrival,
     ) {
         self.cancel(|job| matches!(job, Job::Rest(other, _) if other == id));
-        let (transfer, step) = Transfer::resume(request, packet, self.preferences);
+        let preferences = self.link.preferences(self.preferences);
+        let (transfer, step) = Transfer::resume(request, packet, preferences);
         let mut tally = Tally::default();
         tally.add(arrival);
         let manner = Manner::CONFIRMABLE;

@@ -10,6 +10,7 @@ use tracemq_plugin_api::prelude::*;
 
 use super::connection::Connection;
 use super::udp::Datagrams;
+use crate::blockwise::Preferences;
 use crate::config::ConnectOptions;
 use crate::endpoint::{Busy, Event, Handle, Incoming, Manner};
 use crate::message::Packet;
@@ -109,6 +110,17 @@ impl Link {
             Carrier::Datagrams(datagrams) => datagrams.ping(patience).await,
             // The server has told its limits.
             Carrier::Connection(_) => Ok(()),
+        }
+    }
+
+    /// What the user wants, and what the server takes on top of it: over a stream bodies go whole, or in large messages of
+    /// many blocks, unless a size of blocks was asked for. What OSCORE protects is no longer than 64 KiB, with any transport.
+    pub(crate) fn preferences(&self, wanted: Preferences) -> Preferences {
+        match &self.carrier {
+            Carrier::Connection(connection) if !wanted.early && self.oscore.is_none() => {
+                Preferences { room: connection.room(), ..wanted }
+            }
+            _ => wanted,
         }
     }
 

@@ -34,6 +34,8 @@ use crate::publish::PublishOptions;
 use crate::target::Target;
 pub(crate) use calls::request;
 use link::Link;
+#[cfg(feature = "dtls")]
+pub(crate) use udp::reason;
 
 /// Calls that may wait for the task.
 const COMMANDS: usize = 16;

@@ -117,7 +117,7 @@ impl Driver {
         observation.due = None;
         let mut packet = observation.request.clone();
         if self.preferences.early {
-            let exponent = self.preferences.exponent;
+            let exponent = self.preferences.room.exponent;
             Block { number: 0, more: false, exponent }.put(&mut packet, CoapOption::Block2);
         }
         let manner = Manner { confirmable: observation.confirmable, stay: true, any_peer: false };

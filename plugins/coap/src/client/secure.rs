@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tracemq_plugin_api::prelude::*;
 
 use crate::config::ConnectOptions;
-use crate::dtls::{Client, ClientEvent, ClientSettings};
+use crate::dtls::{Client, ClientEvent, ClientSettings, Over};
 use crate::endpoint::{Endpoint, Transmit};
 use crate::target::Target;
 
@@ -40,7 +40,7 @@ impl Secure {
     /// An option or a file that can't be.
     pub(crate) fn new(target: &Target, options: &ConnectOptions) -> Result<Secure> {
         Ok(Secure {
-            settings: ClientSettings::new(&options.psk, &options.net.tls)?,
+            settings: ClientSettings::new(&options.psk, &options.net.tls, Over::Datagrams)?,
             host: target.host.clone(),
             port: target.port,
             target: target.shown(),

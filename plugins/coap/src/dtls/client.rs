@@ -10,7 +10,7 @@ use tracemq_plugin_api::prelude::{Error, ErrorKind, Result};
 use super::association::{Association, Happened};
 use super::failure::{Failure, silence_hint};
 use super::judge::Verdict;
-use super::settings::ClientSettings;
+use super::settings::{ClientSettings, Over, cipher};
 
 /// What has happened.
 #[derive(Debug)]
@@ -107,10 +107,7 @@ impl Client {
         act(&mut self.association, &mut happened);
         for happened in happened {
             let event = match happened {
-                Happened::Established => {
-                    let cipher = self.association.ssl().current_cipher().map_or("", |cipher| cipher.name());
-                    ClientEvent::Established { cipher: cipher.to_owned() }
-                }
+                Happened::Established => ClientEvent::Established { cipher: cipher(self.association.ssl()) },
                 Happened::Received(bytes) => ClientEvent::Received(bytes),
                 Happened::Closed => ClientEvent::Closed,
                 Happened::Failed(failure) => ClientEvent::Failed(self.explain(&failure)),
@@ -122,6 +119,7 @@ impl Client {
     fn explain(&self, failure: &Failure) -> Error {
         // What was decided here comes before what OpenSSL made of it.
         let refusal = self.verdict.refusal();
-        refusal.unwrap_or_else(|| failure.explain(&self.target, self.psk, self.has_certificate))
+        refusal
+            .unwrap_or_else(|| failure.explain(Over::Datagrams, &self.target, self.psk, self.has_certificate))
     }
 }

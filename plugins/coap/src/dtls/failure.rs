@@ -5,6 +5,8 @@ use std::fmt;
 use openssl::error::ErrorStack;
 use tracemq_plugin_api::prelude::{Error, ErrorKind};
 
+use super::settings::Over;
+
 /// OpenSSL's reason codes for alerts of the peer: so much and the alert's number.
 const RECEIVED_ALERT: i32 = 1000;
 
@@ -60,18 +62,25 @@ impl Failure {
     }
 
     /// For a client: what the server at `target` did, and what the user can do. `psk`: by key, not by certificate.
-    pub fn explain(&self, target: &str, psk: bool, has_certificate: bool) -> Error {
+    pub(super) fn explain(&self, over: Over, target: &str, psk: bool, has_certificate: bool) -> Error {
+        let protocol = over.protocol();
         const CHECK: &str = "check --tls-cert or --tls-pkcs12";
         const GIVE: &str = "give one with --tls-cert and --tls-key, or with --tls-pkcs12";
         let failed = |message: String| Error::new(ErrorKind::CONNECT, message);
         let refused = |message: String| Error::new(ErrorKind::AUTH, message);
         let number = match self {
             Failure::Silence => {
-                return Error::new(ErrorKind::TIMEOUT, format!("{target} did not answer the DTLS handshake"))
-                    .hint(silence_hint(psk))
-                    .temporary();
+                return Error::new(
+                    ErrorKind::TIMEOUT,
+                    format!("{target} did not answer the {protocol} handshake"),
+                )
+                .hint(silence_hint(psk))
+                .temporary();
             }
-            Failure::Other(what) => return failed(format!("DTLS with {target} failed: {what}")),
+            Failure::Other(what) => {
+                return failed(format!("{protocol} with {target} failed: {what}"))
+                    .hint(format!("does it speak {protocol} on this port? Check the scheme and the port"));
+            }
             Failure::Alert(number) => *number,
         };
         let error = match number {
@@ -82,14 +91,14 @@ impl Failure {
                 refused(format!("{target} refused the pre-shared key")).hint("check --psk-key and --psk-identity")
             }
             alert::HANDSHAKE_FAILURE if psk => failed(format!(
-                "{target} refused the DTLS handshake: it wants a certificate instead of a pre-shared key, or does not accept this one"
+                "{target} refused the {protocol} handshake: it wants a certificate instead of a pre-shared key, or does not accept this one"
             ))
             .hint("check --psk-identity and --psk-key, or leave them out to connect with certificates"),
             alert::CERTIFICATE_REQUIRED => {
                 failed(format!("{target} requires a client certificate and got none that it accepts")).hint(GIVE)
             }
             alert::HANDSHAKE_FAILURE | alert::BAD_CERTIFICATE if !has_certificate => failed(format!(
-                "{target} refused the DTLS handshake: it requires a client certificate or a pre-shared key, or shares no cipher with us"
+                "{target} refused the {protocol} handshake: it requires a client certificate or a pre-shared key, or shares no cipher with us"
             ))
             .hint(format!("{GIVE}; a pre-shared key with --psk-identity and --psk-key")),
             alert::UNKNOWN_CA => {
@@ -109,13 +118,13 @@ impl Failure {
             | alert::DECRYPT_ERROR => {
                 failed(format!("{target} does not accept the client certificate (alert {number})")).hint(CHECK)
             }
-            alert::PROTOCOL_VERSION => failed(format!("{target} does not support DTLS 1.2"))
+            alert::PROTOCOL_VERSION => failed(format!("{target} does not support {protocol} 1.2"))
                 .hint("older versions are insecure and not supported here: the server has to be upgraded"),
             alert::UNRECOGNIZED_NAME => {
                 failed(format!("{target} does not know the host name it was asked for"))
                     .hint("give the name it expects with --tls-server-name")
             }
-            number => failed(format!("{target} ended the DTLS handshake with alert {number}")),
+            number => failed(format!("{target} ended the {protocol} handshake with alert {number}")),
         };
         error.code(format!("alert {number}"))
     }
@@ -146,17 +155,18 @@ impl fmt::Display for Failure {
             Failure::Alert(alert::CERTIFICATE_EXPIRED) => {
                 f.write_str("it says that our certificate has expired")
             }
-            Failure::Alert(alert::PROTOCOL_VERSION) => f.write_str("it wants another version of DTLS"),
-            Failure::Alert(number) => write!(f, "it ended DTLS with alert {number}"),
+            Failure::Alert(alert::PROTOCOL_VERSION) => f.write_str("it wants another version than 1.2"),
+            Failure::Alert(number) => write!(f, "it ended the handshake with alert {number}"),
             Failure::Silence => f.write_str("it did not answer any more"),
             Failure::Other(what) => f.write_str(match what.as_str() {
                 "peer did not return a certificate" => {
                     "it showed no certificate, which --tls-ca demands; --tls-client-auth optional lets it in without"
                 }
                 "unsupported protocol" | "version too low" | "wrong version number" => {
-                    "it speaks no version of DTLS from 1.2 on"
+                    "it speaks another version than 1.2, or none"
                 }
                 "no shared cipher" => "it has no cipher in common with this server",
+                "decryption failed or bad record mac" => "it has another key than this server has for its PSK identity",
                 other => other,
             }),
         }

@@ -6,6 +6,8 @@
 //! before it has brought its cookie back. Certificates are judged by the code that judges those of TLS elsewhere in the
 //! product, so that the same ones pass and errors read the same; OpenSSL's own trust store stays empty.
 //!
+//! `over_tcp` is TLS with pre-shared keys (coaps+tcp://, RFC 8323), for the same reason, with the same settings.
+//!
 //! Left out: raw public keys, connection ids and DTLS 1.3, none of which OpenSSL 3.0 has.
 
 mod association;
@@ -14,6 +16,7 @@ mod failure;
 mod ffi;
 mod judge;
 mod options;
+mod over_tcp;
 mod server;
 mod settings;
 #[cfg(test)]
@@ -21,5 +24,6 @@ mod tests;
 
 pub use client::{Client, ClientEvent};
 pub use options::{PskOptions, ServePskOptions};
+pub use over_tcp::{Acceptor, Connector};
 pub use server::{Server, ServerEvent};
-pub use settings::{ClientSettings, ServerSettings};
+pub use settings::{ClientSettings, Over, ServerSettings};

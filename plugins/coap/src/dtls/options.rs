@@ -19,17 +19,17 @@ pub(super) type Key = Vec<u8>;
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PskOptions {
-    /// DTLS with a pre-shared key: the identity to give
+    /// DTLS or TLS with a pre-shared key: the identity to give
     #[schemars(title = "PSK identity", extend(
         "x-group" = "dtls", "x-order" = 410, "x-ask" = true, "x-title-fr" = "Identité PSK",
-        "x-help-fr" = "DTLS par clé partagée : l'identité à donner"
+        "x-help-fr" = "DTLS ou TLS par clé partagée : l'identité à donner"
     ))]
     pub psk_identity: Option<String>,
 
-    /// DTLS with a pre-shared key: the key, as text, or in hex after 0x
+    /// DTLS or TLS with a pre-shared key: the key, as text, or in hex after 0x
     #[schemars(title = "PSK key", extend(
         "x-secret" = true, "x-group" = "dtls", "x-order" = 411, "x-ask" = true, "x-title-fr" = "Clé PSK",
-        "x-help-fr" = "DTLS par clé partagée : la clé, en texte, ou en hexadécimal après 0x"
+        "x-help-fr" = "DTLS ou TLS par clé partagée : la clé, en texte, ou en hexadécimal après 0x"
     ))]
     pub psk_key: Option<String>,
 }
@@ -75,10 +75,10 @@ impl PskOptions {
 #[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ServePskOptions {
-    /// DTLS: pre-shared key of a client, IDENTITY=KEY; the key as text, or in hex after 0x
+    /// DTLS or TLS: pre-shared key of a client, IDENTITY=KEY; the key as text, or in hex after 0x
     #[schemars(title = "Pre-shared keys", extend(
         "x-secret" = true, "x-type" = "pair", "x-group" = "dtls", "x-order" = 410, "x-title-fr" = "Clés partagées",
-        "x-help-fr" = "DTLS : clé partagée d'un client, IDENTITÉ=CLÉ ; la clé en texte, ou en hexadécimal après 0x"
+        "x-help-fr" = "DTLS ou TLS : clé partagée d'un client, IDENTITÉ=CLÉ ; la clé en texte, ou en hexadécimal après 0x"
     ))]
     pub psk: Vec<String>,
 }

@@ -12,13 +12,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use openssl::nid::Nid;
 use tracemq_plugin_api::prelude::Result;
 
 use super::association::{Association, Happened};
 use super::ffi::Listened;
 use super::judge::Verdict;
-use super::settings::ServerSettings;
+use super::settings::{ServerSettings, cipher, identity};
 
 /// Clients at once.
 const MOST_PEERS: usize = 1024;
@@ -227,7 +226,6 @@ impl Server {
         let mut was_in = !known.association.is_handshaking();
         let mut happened = Vec::new();
         act(&mut known.association, &mut happened);
-        let refusal = known.verdict.refusal();
         let timeout = known.association.timeout();
         if let Some(timeout) = timeout.filter(|_| self.handshaking.contains(&peer)) {
             self.wake = Some(self.wake.map_or(now + timeout, |wake| wake.min(now + timeout)));
@@ -243,11 +241,8 @@ impl Server {
                 Happened::Received(bytes) => self.events.push_back(ServerEvent::Received { peer, bytes }),
                 Happened::Closed => self.remove(peer, was_in, "it said goodbye".to_owned()),
                 Happened::Failed(failure) => {
-                    let why = match (&refusal, self.settings.take_unknown()) {
-                        (Some(refusal), _) => refusal.to_string(),
-                        (None, Some(identity)) => format!("nobody has the PSK identity {identity:?}"),
-                        (None, None) => failure.to_string(),
-                    };
+                    let Some(known) = self.peers.get(&peer) else { continue };
+                    let why = self.settings.explain(known.association.ssl(), &known.verdict, &failure);
                     self.remove(peer, was_in, why);
                 }
             }
@@ -257,13 +252,7 @@ impl Server {
     fn welcome(&mut self, peer: SocketAddr) {
         let Some(known) = self.peers.get(&peer) else { return };
         let ssl = known.association.ssl();
-        let by_key = ssl.psk_identity().map(|identity| String::from_utf8_lossy(identity).into_owned());
-        let identity = by_key.or_else(|| {
-            let certificate = ssl.peer_certificate()?;
-            let name = certificate.subject_name().entries_by_nid(Nid::COMMONNAME).next()?;
-            name.data().to_string().ok()
-        });
-        let cipher = ssl.current_cipher().map_or("", |cipher| cipher.name()).to_owned();
+        let (identity, cipher) = (identity(ssl), cipher(ssl));
         self.events.push_back(ServerEvent::Opened { peer, identity, cipher });
     }
 

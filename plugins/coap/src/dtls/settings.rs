@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use openssl::error::ErrorStack;
+use openssl::ex_data::Index;
+use openssl::nid::Nid;
 use openssl::pkey::PKey;
 use openssl::ssl::{
-    AlpnError, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslSessionCacheMode,
-    SslVerifyMode, SslVersion,
+    AlpnError, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslRef,
+    SslSessionCacheMode, SslVerifyMode, SslVersion,
 };
 use openssl::x509::X509;
 use ring::hmac;
@@ -21,6 +23,7 @@ use super::association::Association;
 use super::failure::Failure;
 use super::judge::Verdict;
 use super::options::{PskOptions, ServePskOptions};
+use crate::tcp::ALPN;
 
 /// The suites of RFC 7252 (with CCM_8) and RFC 7925, and those with longer tags before them. @SECLEVEL=0 because of CCM_8.
 const PSK_CIPHERS: &str = "ECDHE-PSK-CHACHA20-POLY1305:PSK-AES128-GCM-SHA256:PSK-AES256-GCM-SHA384:PSK-CHACHA20-POLY1305:PSK-AES128-CCM:PSK-AES128-CCM8";
@@ -34,9 +37,29 @@ const MTU: u32 = 1232;
 /// How long a cookie is good, at least; at most twice as long.
 const COOKIE_PERIOD: Duration = Duration::from_secs(60);
 
+/// What carries the records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// DTLS 1.2.
+    Datagrams,
+    /// TLS 1.2, also where both sides have 1.3: there a server may answer a key with a certificate instead, and devices with
+    /// keys have no 1.3 (RFC 7925).
+    Tcp,
+}
+
+impl Over {
+    pub(super) fn protocol(self) -> &'static str {
+        match self {
+            Over::Datagrams => "DTLS",
+            Over::Tcp => "TLS",
+        }
+    }
+}
+
 /// All that a client's associations are made of.
 pub struct ClientSettings {
     context: SslContext,
+    over: Over,
     psk: bool,
     material: Arc<ClientMaterial>,
     has_certificate: bool,
@@ -53,7 +76,7 @@ impl ClientSettings {
     ///
     /// # Errors
     /// An option or a file that can't be.
-    pub fn new(psk: &PskOptions, tls: &TlsOptions) -> Result<ClientSettings> {
+    pub fn new(psk: &PskOptions, tls: &TlsOptions, over: Over) -> Result<ClientSettings> {
         let material = Arc::new(ClientMaterial::new(tls)?);
         let psk = psk.pair()?;
         let identity = material.identity();
@@ -62,7 +85,13 @@ impl ClientSettings {
         }
         let by_psk = psk.is_some();
         let make = || {
-            let mut builder = common(SslMethod::dtls_client())?;
+            let mut builder = common(
+                over,
+                match over {
+                    Over::Datagrams => SslMethod::dtls_client(),
+                    Over::Tcp => SslMethod::tls_client(),
+                },
+            )?;
             match psk {
                 Some((name, key)) => {
                     builder.set_cipher_list(&format!("{PSK_CIPHERS}:{LEVEL}"))?;
@@ -85,15 +114,16 @@ impl ClientSettings {
                     }
                 }
             }
-            if let Some(protocols) = material.alpn().filter(|protocols| !protocols.is_empty()) {
-                builder.set_alpn_protos(&as_sent(protocols))?;
+            let offers = protocols(material.alpn(), over);
+            if !offers.is_empty() {
+                builder.set_alpn_protos(&as_sent(&offers))?;
             }
             log_keys(&mut builder, material.key_log());
             Ok::<_, ErrorStack>(builder.build())
         };
-        let context = make().map_err(|error| unusable(&error))?;
+        let context = make().map_err(|error| unusable(&error, over))?;
         let has_certificate = material.identity().is_some();
-        Ok(ClientSettings { context, psk: by_psk, material, has_certificate })
+        Ok(ClientSettings { context, over, psk: by_psk, material, has_certificate })
     }
 
     /// What the user is to be told each time.
@@ -111,30 +141,40 @@ impl ClientSettings {
 
     /// A new association with this host, and the verdict on its certificate.
     pub(super) fn associate(&self, host: &str, port: u16) -> Result<(Association, Verdict)> {
+        let (ssl, verdict) = self.ssl(host, port)?;
+        let association = Association::new(ssl, true).map_err(|failure| failed(&failure, self.over))?;
+        Ok((association, verdict))
+    }
+
+    /// What an association or a connection with this host is made of.
+    pub(super) fn ssl(&self, host: &str, port: u16) -> Result<(Ssl, Verdict)> {
+        let unusable = |error: ErrorStack| unusable(&error, self.over);
         let verdict = Verdict::default();
-        let mut ssl = Ssl::new(&self.context).map_err(|error| unusable(&error))?;
-        ssl.set_mtu(MTU).map_err(|error| unusable(&error))?;
+        let mut ssl = Ssl::new(&self.context).map_err(unusable)?;
+        if self.over == Over::Datagrams {
+            ssl.set_mtu(MTU).map_err(unusable)?;
+        }
         if !self.psk {
             if let Some(name) = self.material.server_name(host)? {
-                ssl.set_hostname(&name).map_err(|error| unusable(&error))?;
+                ssl.set_hostname(&name).map_err(unusable)?;
             }
             let (material, shared, host) = (Arc::clone(&self.material), verdict.clone(), host.to_owned());
             ssl.set_verify_callback(SslVerifyMode::PEER, move |_, context| {
                 shared.answer(context, &host, |chain| Ok(material.check_server(&host, port, chain)?))
             });
         }
-        let association = Association::new(ssl, true).map_err(|failure| failed(&failure))?;
-        Ok((association, verdict))
+        Ok((ssl, verdict))
     }
 }
 
 /// All that a server's associations are made of.
 pub struct ServerSettings {
     context: SslContext,
+    over: Over,
     /// Which peer is being asked for a cookie.
     asking: Arc<Mutex<Option<SocketAddr>>>,
-    /// The last PSK identity that nobody has.
-    unknown: Arc<Mutex<Option<String>>>,
+    /// Where an association keeps the PSK identity that it was given and nobody has.
+    unknown: Index<Ssl, String>,
     material: Option<Arc<ServerMaterial>>,
 }
 
@@ -149,7 +189,7 @@ impl ServerSettings {
     ///
     /// # Errors
     /// Keys that can't be, or neither keys nor a certificate.
-    pub fn new(psk: &ServePskOptions, tls: Option<ServerTls>) -> Result<ServerSettings> {
+    pub fn new(psk: &ServePskOptions, tls: Option<ServerTls>, over: Over) -> Result<ServerSettings> {
         let keys = psk.keys()?;
         let material = tls.map(|tls| Arc::new(ServerMaterial::from(tls)));
         let mut ciphers = Vec::new();
@@ -160,34 +200,37 @@ impl ServerSettings {
             ciphers.push(PSK_CIPHERS);
         }
         if ciphers.is_empty() {
-            return Err(Error::config("a coaps server needs pre-shared keys or a certificate")
+            return Err(Error::config("a server needs pre-shared keys or a certificate")
                 .hint("give --psk IDENTITY=KEY, --tls-cert and --tls-key, or --tls-self-signed"));
         }
         ciphers.push(LEVEL);
         let asking = Arc::new(Mutex::new(None));
-        let unknown = Arc::new(Mutex::new(None));
+        let unknown = Ssl::new_ex_index().map_err(|error| unusable(&error, over))?;
         let cookies = Arc::new(Cookies::new()?);
         let make = || {
-            let mut builder = common(SslMethod::dtls_server())?;
+            let mut builder = common(
+                over,
+                match over {
+                    Over::Datagrams => SslMethod::dtls_server(),
+                    Over::Tcp => SslMethod::tls_server(),
+                },
+            )?;
             builder.set_cipher_list(&ciphers.join(":"))?;
-            builder.set_options(
-                SslOptions::COOKIE_EXCHANGE | SslOptions::NO_TICKET | SslOptions::CIPHER_SERVER_PREFERENCE,
-            );
+            builder.set_options(SslOptions::NO_TICKET | SslOptions::CIPHER_SERVER_PREFERENCE);
             builder.set_session_cache_mode(SslSessionCacheMode::OFF);
             builder.set_session_id_context(b"tracemq")?;
             if let Some(material) = &material {
                 show(&mut builder, material.identity())?;
-                if let Some(protocols) = material.alpn().filter(|protocols| !protocols.is_empty()) {
-                    let ours = protocols.to_vec();
-                    builder.set_alpn_select_callback(move |_, theirs| {
-                        agreed(&ours, theirs).ok_or(AlpnError::ALERT_FATAL)
-                    });
-                }
                 log_keys(&mut builder, material.key_log());
             }
+            let ours = protocols(material.as_ref().and_then(|material| material.alpn()), over);
+            if !ours.is_empty() {
+                builder.set_alpn_select_callback(move |_, theirs| {
+                    agreed(&ours, theirs).ok_or(AlpnError::ALERT_FATAL)
+                });
+            }
             if !keys.is_empty() {
-                let unknown = Arc::clone(&unknown);
-                builder.set_psk_server_callback(move |_, identity, out| {
+                builder.set_psk_server_callback(move |ssl, identity, out| {
                     let identity = identity.unwrap_or_default();
                     match keys.get(identity) {
                         Some(key) if key.len() <= out.len() => {
@@ -196,13 +239,16 @@ impl ServerSettings {
                         }
                         // Which sends the alert that says so.
                         _ => {
-                            let name = String::from_utf8_lossy(identity).into_owned();
-                            *unknown.lock().unwrap_or_else(PoisonError::into_inner) = Some(name);
+                            ssl.set_ex_data(unknown, String::from_utf8_lossy(identity).into_owned());
                             Ok(0)
                         }
                     }
                 });
             }
+            if over == Over::Tcp {
+                return Ok(builder.build());
+            }
+            builder.set_options(SslOptions::COOKIE_EXCHANGE);
             let (asked, made) = (Arc::clone(&asking), Arc::clone(&cookies));
             builder.set_cookie_generate_cb(move |_, out| {
                 let cookie = peer_of(&asked).map(|peer| made.cookie(peer, 0));
@@ -216,8 +262,8 @@ impl ServerSettings {
             });
             Ok::<_, ErrorStack>(builder.build())
         };
-        let context = make().map_err(|error| unusable(&error))?;
-        Ok(ServerSettings { context, asking, unknown, material })
+        let context = make().map_err(|error| unusable(&error, over))?;
+        Ok(ServerSettings { context, over, asking, unknown, material })
     }
 
     /// The peer that the next datagram is from.
@@ -225,16 +271,30 @@ impl ServerSettings {
         *self.asking.lock().unwrap_or_else(PoisonError::into_inner) = Some(peer);
     }
 
-    /// The identity that a handshake has just been refused for.
-    pub(super) fn take_unknown(&self) -> Option<String> {
-        self.unknown.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Why a handshake has failed, as the end of a sentence.
+    pub(super) fn explain(&self, ssl: &SslRef, verdict: &Verdict, failure: &Failure) -> String {
+        match (verdict.refusal(), ssl.ex_data(self.unknown)) {
+            (Some(refusal), _) => refusal.to_string(),
+            (None, Some(identity)) => format!("nobody has the PSK identity {identity:?}"),
+            (None, None) => failure.to_string(),
+        }
     }
 
     /// An association for whoever comes, and the verdict on its certificate.
     pub(super) fn associate(&self) -> Result<(Association, Verdict)> {
+        let (ssl, verdict) = self.ssl()?;
+        let association = Association::new(ssl, false).map_err(|failure| failed(&failure, self.over))?;
+        Ok((association, verdict))
+    }
+
+    /// What an association or a connection with whoever comes is made of.
+    pub(super) fn ssl(&self) -> Result<(Ssl, Verdict)> {
+        let unusable = |error: ErrorStack| unusable(&error, self.over);
         let verdict = Verdict::default();
-        let mut ssl = Ssl::new(&self.context).map_err(|error| unusable(&error))?;
-        ssl.set_mtu(MTU).map_err(|error| unusable(&error))?;
+        let mut ssl = Ssl::new(&self.context).map_err(unusable)?;
+        if self.over == Over::Datagrams {
+            ssl.set_mtu(MTU).map_err(unusable)?;
+        }
         if let Some(material) = self.material.as_ref().filter(|material| material.asks_for_certificate()) {
             let (material, shared) = (Arc::clone(material), verdict.clone());
             let mode = match material.demands_certificate() {
@@ -245,16 +305,41 @@ impl ServerSettings {
                 shared.answer(context, "the client", |chain| Ok(material.check_client(chain)?))
             });
         }
-        let association = Association::new(ssl, false).map_err(|failure| failed(&failure))?;
-        Ok((association, verdict))
+        Ok((ssl, verdict))
     }
 }
 
-fn common(method: SslMethod) -> Result<SslContextBuilder, ErrorStack> {
+/// Who is at the other end of a handshake that is over: its PSK identity, or the common name in its certificate.
+pub(super) fn identity(ssl: &SslRef) -> Option<String> {
+    let by_key = ssl.psk_identity().map(|identity| String::from_utf8_lossy(identity).into_owned());
+    by_key.or_else(|| {
+        let certificate = ssl.peer_certificate()?;
+        let name = certificate.subject_name().entries_by_nid(Nid::COMMONNAME).next()?;
+        name.data().to_string().ok()
+    })
+}
+
+/// The cipher suite that was agreed on.
+pub(super) fn cipher(ssl: &SslRef) -> String {
+    ssl.current_cipher().map_or("", |cipher| cipher.name()).to_owned()
+}
+
+fn common(over: Over, method: SslMethod) -> Result<SslContextBuilder, ErrorStack> {
     let mut builder = SslContextBuilder::new(method)?;
-    builder.set_min_proto_version(Some(SslVersion::DTLS1_2))?;
+    let only = match over {
+        Over::Datagrams => SslVersion::DTLS1_2,
+        Over::Tcp => SslVersion::TLS1_2,
+    };
+    builder.set_min_proto_version(Some(only))?;
+    builder.set_max_proto_version(Some(only))?;
     builder.set_options(SslOptions::NO_QUERY_MTU | SslOptions::NO_RENEGOTIATION | SslOptions::NO_COMPRESSION);
     builder.set_mode(SslMode::RELEASE_BUFFERS);
+    if over == Over::Tcp {
+        // What could not be written is written later, from where it then is.
+        builder.set_mode(SslMode::ACCEPT_MOVING_WRITE_BUFFER | SslMode::ENABLE_PARTIAL_WRITE);
+        // CoAP's messages say where they end.
+        builder.set_options(SslOptions::IGNORE_UNEXPECTED_EOF);
+    }
     builder.set_groups_list(GROUPS)?;
     builder.set_sigalgs_list(SIGNATURES)?;
     Ok(builder)
@@ -270,6 +355,15 @@ fn show(builder: &mut SslContextBuilder, identity: &TlsIdentity) -> Result<(), E
     }
     let key = PKey::private_key_from_der(&identity.key)?;
     builder.set_private_key(&key)
+}
+
+/// The application protocols of the user's, or else those that RFC 8323 section 8.2 wants over TLS.
+fn protocols(given: Option<&[Vec<u8>]>, over: Over) -> Vec<Vec<u8>> {
+    match (given, over) {
+        (Some(given), _) => given.to_vec(),
+        (None, Over::Datagrams) => Vec::new(),
+        (None, Over::Tcp) => vec![ALPN.to_vec()],
+    }
 }
 
 /// A list of protocols as it stands in a hello (RFC 7301 section 3.1). None is longer than 255 bytes.
@@ -329,12 +423,12 @@ impl Cookies {
     }
 }
 
-fn unusable(error: &ErrorStack) -> Error {
-    failed(&Failure::setup(error))
+fn unusable(error: &ErrorStack, over: Over) -> Error {
+    failed(&Failure::setup(error), over)
 }
 
-fn failed(failure: &Failure) -> Error {
-    Error::new(ErrorKind::CONNECT, format!("DTLS cannot be set up: {failure}"))
+fn failed(failure: &Failure, over: Over) -> Error {
+    Error::new(ErrorKind::CONNECT, format!("{} cannot be set up: {failure}", over.protocol()))
 }
 
 #[cfg(test)]
@@ -362,7 +456,7 @@ mod tests {
 
     #[test]
     fn a_server_needs_something_to_prove_itself_with() {
-        let error = ServerSettings::new(&ServePskOptions::default(), None).unwrap_err();
+        let error = ServerSettings::new(&ServePskOptions::default(), None, Over::Datagrams).unwrap_err();
         assert!(error.to_string().contains("pre-shared keys or a certificate"), "{error}");
     }
 }

@@ -11,7 +11,8 @@ use tracemq_plugin_api::net::{ServerTls, ServerTlsOptions, TlsOptions};
 use tracemq_plugin_api::prelude::{Error, ErrorKind};
 
 use super::{
-    Client, ClientEvent, ClientSettings, PskOptions, ServePskOptions, Server, ServerEvent, ServerSettings,
+    Client, ClientEvent, ClientSettings, Over, PskOptions, ServePskOptions, Server, ServerEvent,
+    ServerSettings,
 };
 
 const LONGEST: Duration = Duration::from_secs(20);
@@ -22,12 +23,12 @@ fn address(port: u16) -> SocketAddr {
 
 fn psk_server() -> Server {
     let keys = ServePskOptions { psk: vec!["ann=secret".to_owned(), "bob=0x010203".to_owned()] };
-    Server::new(ServerSettings::new(&keys, None).unwrap()).unwrap()
+    Server::new(ServerSettings::new(&keys, None, Over::Datagrams).unwrap()).unwrap()
 }
 
 fn psk_client(identity: &str, key: &str) -> Client {
     let psk = PskOptions { psk_identity: Some(identity.to_owned()), psk_key: Some(key.to_owned()) };
-    let settings = ClientSettings::new(&psk, &TlsOptions::default()).unwrap();
+    let settings = ClientSettings::new(&psk, &TlsOptions::default(), Over::Datagrams).unwrap();
     Client::new(&settings, "localhost", 5684, "localhost:5684").unwrap()
 }
 
@@ -71,11 +72,12 @@ impl Certificates {
             ..ServerTlsOptions::default()
         };
         let tls = ServerTls::open(&tls, None, "").unwrap();
-        Server::new(ServerSettings::new(&ServePskOptions::default(), Some(tls)).unwrap()).unwrap()
+        Server::new(ServerSettings::new(&ServePskOptions::default(), Some(tls), Over::Datagrams).unwrap())
+            .unwrap()
     }
 
     fn client(&self, host: &str, tls: TlsOptions) -> Client {
-        let settings = ClientSettings::new(&PskOptions::default(), &tls).unwrap();
+        let settings = ClientSettings::new(&PskOptions::default(), &tls, Over::Datagrams).unwrap();
         Client::new(&settings, host, 5684, "the server").unwrap()
     }
 

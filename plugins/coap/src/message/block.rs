@@ -2,7 +2,7 @@
 
 use coap_lite::{CoapOption, Packet};
 
-use super::options;
+use super::{is_of_stream, options};
 
 /// Which part of a body a message holds, or is to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,22 +10,25 @@ pub struct Block {
     /// Counts in blocks of [`Block::size`]. At most [`Block::LAST`].
     pub number: u32,
     pub more: bool,
-    /// 0 to 6: the size's exponent, as it travels.
+    /// 0 to 6: the size's exponent, as it travels; or [`Block::BERT`].
     pub exponent: u8,
 }
 
 impl Block {
     /// 20 bits.
     pub const LAST: u32 = (1 << 20) - 1;
-    /// Blocks of 1024 bytes: 7 is reserved, and means messages of any size over TCP (RFC 8323 section 6).
+    /// Blocks of 1024 bytes.
     pub const LARGEST: u8 = 6;
+    /// Over a stream: as many blocks of 1024 bytes in a message as there are (RFC 8323 section 6). In datagrams it is reserved.
+    pub const BERT: u8 = 7;
 
     /// The option's value. `None` when it is absent, too long or has the reserved size.
     pub fn of(packet: &Packet, option: CoapOption) -> Option<Block> {
         let value = options::first(packet, option).filter(|value| value.len() <= 3)?;
         let bits = options::uint_of(value)?;
         let exponent = (bits & 7) as u8;
-        (exponent <= Block::LARGEST).then_some(Block { number: bits >> 4, more: bits & 8 != 0, exponent })
+        let is_reserved = exponent == Block::BERT && !is_of_stream(packet);
+        (!is_reserved).then_some(Block { number: bits >> 4, more: bits & 8 != 0, exponent })
     }
 
     /// Whether the option is there with a value that [`Block::of`] does not take: 4.00, as RFC 7959 section 2.2 wants of
@@ -39,9 +42,19 @@ impl Block {
         options::set_uint(packet, option, bits);
     }
 
-    /// 16 to 1024 bytes.
+    /// 16 to 1024 bytes, which the number counts in. A message holds as many, or with [`Block::BERT`] any multiple.
     pub fn size(self) -> usize {
-        16 << self.exponent
+        16 << self.exponent.min(Block::LARGEST)
+    }
+
+    /// Whether a message with this block may hold so many bytes: all of the block if there are more, else what is left.
+    pub fn holds(self, length: usize) -> bool {
+        match (self.exponent, self.more) {
+            (Block::BERT, true) => length > 0 && length.is_multiple_of(self.size()),
+            (Block::BERT, false) => true,
+            (_, true) => length == self.size(),
+            (_, false) => length <= self.size(),
+        }
     }
 
     /// Where in the body it begins.

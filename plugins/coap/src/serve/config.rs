@@ -17,6 +17,8 @@ use super::resources::{Limits, Representation};
 use super::service::{MAX_AGE, Manners};
 use crate::config::no_dtls_1_3;
 #[cfg(feature = "dtls")]
+use crate::config::no_keys_with_1_3;
+#[cfg(feature = "dtls")]
 use crate::dtls::ServePskOptions;
 use crate::message::{self, CoapOption, MessageClass, Packet, parse_code, path_of};
 use crate::oscore::OscoreOptions;
@@ -225,31 +227,30 @@ impl ServeOptions {
         #[cfg(feature = "dtls")]
         self.psk.check()?;
         match transport {
-            Transport::Udp | Transport::Tcp if self.has_psk() => {
-                Err(Error::config(format!("--psk is for coaps://; {scheme}:// is not encrypted")))
-            }
+            Transport::Udp | Transport::Tcp if self.has_psk() => Err(Error::config(format!(
+                "--psk is for coaps:// and coaps+tcp://; {scheme}:// is not encrypted"
+            ))),
             Transport::Udp | Transport::Tcp if self.tls.is_set() => {
                 let option = self.tls.first_set().unwrap_or_default();
                 Err(Error::config(format!(
                     "{option} is for coaps:// and coaps+tcp://; {scheme}:// is not encrypted"
                 )))
             }
-            Transport::Tls if self.has_psk() => {
-                Err(Error::config("--psk is for coaps:// (DTLS); coaps+tcp:// has certificates alone"))
-            }
-            Transport::Tls if !self.tls.is_set() => {
-                needs("a certificate: give --tls-cert and --tls-key, or --tls-self-signed")
-            }
             Transport::Dtls if cfg!(not(feature = "dtls")) => {
                 Err(Error::unsupported("coaps:// needs DTLS, without which this plugin was built"))
             }
-            Transport::Dtls if !self.has_psk() && !self.tls.is_set() => needs(
+            Transport::Tls if !self.tls.is_set() && cfg!(not(feature = "dtls")) => {
+                needs("a certificate: give --tls-cert and --tls-key, or --tls-self-signed")
+            }
+            Transport::Dtls | Transport::Tls if !self.has_psk() && !self.tls.is_set() => needs(
                 "pre-shared keys or a certificate: give --psk IDENTITY=KEY, --tls-cert and --tls-key, or --tls-self-signed",
             ),
             Transport::Dtls => no_dtls_1_3(self.tls.tls_min_version),
             Transport::Tcp | Transport::Tls if self.loss.is_some() => {
                 Err(Error::config(format!("--loss is for datagrams: over {scheme}:// nothing is lost")))
             }
+            #[cfg(feature = "dtls")]
+            Transport::Tls if self.has_psk() => no_keys_with_1_3(self.tls.tls_min_version),
             _ => Ok(()),
         }
     }

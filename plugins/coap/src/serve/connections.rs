@@ -7,21 +7,22 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep_until, timeout};
-use tracemq_plugin_api::net::{TlsAcceptor, accept, explain_client};
+use tracemq_plugin_api::net::{ServerTls, TlsAcceptor, accept, explain_client};
 use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::sdk::spawn;
 use tracemq_plugin_api::serde_json;
 
+use super::config::ServeOptions;
 use super::desk::Desk;
 use super::observers::Settled;
 use super::service::Service;
 use super::show::Sender;
 use crate::message::{Packet, Token};
-use crate::tcp::{Stream, StreamEvent};
+use crate::tcp::{ALPN, Socket, Stream, StreamEvent};
 
 /// Connections at once.
 const MOST: usize = 1000;
@@ -36,11 +37,37 @@ const MOST_WAITING: usize = 1 << 20;
 /// What a message may have beside the longest body.
 const OVERHEAD: usize = 64 << 10;
 
+/// TLS, or none.
+pub enum Acceptor {
+    None,
+    Certificates(TlsAcceptor),
+    #[cfg(feature = "dtls")]
+    Keys(crate::dtls::Acceptor),
+}
+
+impl Acceptor {
+    /// `tls` has been read by the options.
+    ///
+    /// # Errors
+    /// An option that can't be.
+    pub fn open(options: &ServeOptions, tls: Option<ServerTls>) -> Result<Acceptor> {
+        #[cfg(feature = "dtls")]
+        if options.psk.is_set() {
+            return crate::dtls::Acceptor::new(&options.psk, tls).map(Acceptor::Keys);
+        }
+        let _ = options;
+        Ok(match tls {
+            Some(tls) => Acceptor::Certificates(tls.acceptor(&[ALPN])?),
+            None => Acceptor::None,
+        })
+    }
+}
+
 /// What every connection needs.
 pub struct Front {
     pub service: Arc<Service>,
     pub desk: Box<dyn Fn() -> Desk + Send + Sync>,
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Acceptor,
     /// The scheme of the URL.
     pub transport: &'static str,
     /// The longest body that is taken.
@@ -77,37 +104,52 @@ impl Front {
     ) {
         // Small messages go at once; where that can't be set they go all the same.
         let _ = socket.set_nodelay(true);
-        let Some(tls) = &self.tls else { return self.serve(socket, peer, stopping).await };
         let opened = tokio::select! {
-            opened = timeout(PATIENCE, tls.accept(socket)) => opened,
+            opened = timeout(PATIENCE, self.secure(socket)) => opened,
             _ = stopping.wait_for(|stopping| *stopping) => return,
         };
         match opened {
-            Ok(Ok(socket)) => self.serve(socket, peer, stopping).await,
-            Ok(Err(error)) => self.refused(peer, &explain_client(&error)),
+            Ok(Ok((socket, identity))) => self.serve(socket, peer, identity, stopping).await,
+            Ok(Err(why)) => self.refused(peer, &why),
             Err(_) => self.refused(peer, "the TLS handshake took too long"),
+        }
+    }
+
+    /// What is to be read and written, and who is at the other end, if that is known.
+    async fn secure(
+        &self,
+        socket: TcpStream,
+    ) -> std::result::Result<(Box<dyn Socket>, Option<Arc<str>>), String> {
+        match &self.tls {
+            Acceptor::None => Ok((Box::new(socket), None)),
+            Acceptor::Certificates(tls) => match tls.accept(socket).await {
+                Ok(socket) => Ok((Box::new(socket), None)),
+                Err(error) => Err(explain_client(&error)),
+            },
+            #[cfg(feature = "dtls")]
+            Acceptor::Keys(tls) => {
+                let accepted = tls.accept(socket).await?;
+                Ok((Box::new(accepted.stream), accepted.identity.map(Arc::from)))
+            }
         }
     }
 
     async fn serve(
         &self,
-        socket: impl AsyncRead + AsyncWrite + Send + Unpin,
+        socket: Box<dyn Socket>,
         peer: SocketAddr,
+        identity: Option<Arc<str>>,
         stopping: watch::Receiver<bool>,
     ) {
-        let text = format!("client {peer} connected");
-        let details = json!({ "peer": peer.to_string(), "transport": self.transport });
+        let whose = identity.as_ref().map(|name| format!(", {name:?}")).unwrap_or_default();
+        let text = format!("client {peer} connected{whose}");
+        let details =
+            json!({ "peer": peer.to_string(), "transport": self.transport, "identity": identity.as_deref() });
         self.service.events().emit(Event::new(EventKind::CLIENT_CONNECTED, text).details(details));
         let mut connection = Connection {
             stream: Stream::new(self.longest + OVERHEAD),
             desk: (self.desk)(),
-            sender: Sender {
-                peer,
-                transport: self.transport,
-                message: None,
-                identity: None,
-                to_group: false,
-            },
+            sender: Sender { peer, transport: self.transport, message: None, identity, to_group: false },
             ready: false,
             delayed: VecDeque::new(),
             over: None,
@@ -138,11 +180,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(
-        &mut self,
-        socket: impl AsyncRead + AsyncWrite + Send + Unpin,
-        mut stopping: watch::Receiver<bool>,
-    ) {
+    async fn run(&mut self, socket: Box<dyn Socket>, mut stopping: watch::Receiver<bool>) {
         let (mut read, mut write) = tokio::io::split(socket);
         let wake = self.desk.wake();
         let greeting = Instant::now() + PATIENCE;
@@ -204,6 +242,7 @@ impl Connection {
     }
 
     fn happenings(&mut self) {
+        self.desk.has_room(self.stream.room());
         while let Some(event) = self.stream.poll_event() {
             match event {
                 StreamEvent::Ready => self.ready = true,

@@ -17,7 +17,7 @@ use super::handler::{self, Answer};
 use super::observers::{Key, Link, Settled};
 use super::service::{MAX_AGE, Response, Service};
 use super::show::Sender;
-use crate::blockwise::{Assembled, Bodies, BodyLimits, slice};
+use crate::blockwise::{Assembled, Bodies, BodyLimits, Room, slice};
 use crate::message::{self, Block, CoapOption, MessageClass, Method, Packet, Token, uri_of};
 use crate::oscore::{self, Opened, Refusal};
 
@@ -49,8 +49,7 @@ pub struct Desk {
     wake: Arc<Notify>,
     bodies: Bodies,
     kept: Kept,
-    /// The largest block of ours.
-    exponent: u8,
+    room: Room,
 }
 
 impl Desk {
@@ -62,7 +61,22 @@ impl Desk {
     ) -> Desk {
         let (link, wake) = service.attach();
         let bodies = Bodies::new(limits);
-        Desk { service, link, oscore, wake, bodies, kept: Kept::default(), exponent: limits.exponent }
+        Desk {
+            service,
+            link,
+            oscore,
+            wake,
+            bodies,
+            kept: Kept::default(),
+            room: Room::of_datagram(Block::LARGEST),
+        }
+    }
+
+    /// Over a stream the client has told what it takes. What OSCORE protects is no longer than 64 KiB, with any transport.
+    pub fn has_room(&mut self, room: Room) {
+        if self.oscore.is_none() {
+            self.room = room;
+        }
     }
 
     pub fn service(&self) -> &Service {
@@ -114,11 +128,10 @@ impl Desk {
             self.service.refused(sender, packet, answer.code);
             return self.at_once(with_body(&answer));
         }
-        let blocks = Block::of(&packet, CoapOption::Block1).map_or(1, |block| block.number + 1);
         // What can't be answered yet has to be shown if it never will be.
         let seen = message::first(&packet, CoapOption::Block1).is_some().then(|| packet.clone());
-        let (packet, block) = match self.bodies.receive(now, sender.peer, packet) {
-            Assembled::Whole { packet, block } => (packet, block),
+        let (packet, block, blocks) = match self.bodies.receive(now, sender.peer, packet) {
+            Assembled::Whole { packet, block, messages } => (packet, block, messages),
             Assembled::Answer(answer) => {
                 let code = answer.header.code;
                 if let Some(packet) = seen.filter(|_| message::class(code) != 2) {
@@ -145,6 +158,9 @@ impl Desk {
         let asked = Block::of(&request, CoapOption::Block2);
         // What slicing needs of the request.
         let mut block_option = Packet::new();
+        if message::is_of_stream(&request) {
+            message::mark_of_stream(&mut block_option);
+        }
         if let Some(value) = message::first(&request, CoapOption::Block2) {
             message::replace(&mut block_option, CoapOption::Block2, value);
         }
@@ -188,7 +204,7 @@ impl Desk {
         if max_age != MAX_AGE && answer.code == MessageClass::Response(ResponseType::Content) {
             message::set_uint(&mut head, CoapOption::MaxAge, max_age);
         }
-        slice(request, head, &answer.body, self.exponent).unwrap_or_else(|refusal| refusal)
+        slice(request, head, &answer.body, self.room).unwrap_or_else(|refusal| refusal)
     }
 
     /// The next notification that is to be sent.
@@ -196,6 +212,9 @@ impl Desk {
         let notification = self.service.notification(now, self.link)?;
         let mut request = Packet::new();
         if let Some(exponent) = notification.wish.exponent {
+            if exponent == Block::BERT {
+                message::mark_of_stream(&mut request);
+            }
             Block { number: 0, more: false, exponent }.put(&mut request, CoapOption::Block2);
         }
         let mut packet = self.part(&request, &notification.answer, notification.observe);

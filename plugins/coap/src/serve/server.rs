@@ -12,13 +12,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
-use tracemq_plugin_api::net::{self, ServerTls, TlsAcceptor, listen_datagrams};
+use tracemq_plugin_api::net::{self, ServerTls, listen_datagrams};
 use tracemq_plugin_api::prelude::*;
 use tracemq_plugin_api::sdk::{MessageView, spawn};
 use tracemq_plugin_api::{schemars, serde, serde_json};
 
 use super::config::{Listen, ServeOptions, guess, resource_name};
-use super::connections::Front;
+use super::connections::{Acceptor, Front};
 use super::datagrams::Datagrams;
 use super::desk::Desk;
 use super::folder::{self, Folder};
@@ -32,11 +32,12 @@ use super::show;
 use super::socket::ServerSocket;
 use super::udp;
 use crate::blockwise::BodyLimits;
+#[cfg(feature = "dtls")]
+use crate::dtls::Over;
 use crate::endpoint::{Endpoint, Limits, Parameters};
 use crate::message::content_format_number;
 use crate::oscore;
 use crate::target::Transport;
-use crate::tcp::ALPN;
 
 /// Batches that wait for the host; what is beyond waits in a bounded queue of our own.
 const BATCHES: usize = 4;
@@ -136,7 +137,7 @@ struct Way {
 
 enum Kind {
     Datagrams { socket: StdSocket, groups: Groups, security: Security },
-    Connections { listener: std::net::TcpListener, tls: Option<TlsAcceptor> },
+    Connections { listener: std::net::TcpListener, tls: Acceptor },
 }
 
 /// Of datagrams: DTLS or none.
@@ -164,7 +165,7 @@ impl Way {
                 Kind::Datagrams { socket, groups, security }
             }
             Transport::Tcp | Transport::Tls => {
-                let tls = tls.map(|tls| tls.acceptor(&[ALPN])).transpose()?;
+                let tls = Acceptor::open(options, tls)?;
                 Kind::Connections { listener: net::listen(&listen.bind)?, tls }
             }
         };
@@ -219,7 +220,8 @@ impl Way {
 #[cfg(feature = "dtls")]
 fn security(listen: &Listen, options: &ServeOptions, tls: Option<ServerTls>) -> Result<Security> {
     let secure = listen.transport.is_secure();
-    let settings = secure.then(|| crate::dtls::ServerSettings::new(&options.psk, tls)).transpose()?;
+    let settings =
+        secure.then(|| crate::dtls::ServerSettings::new(&options.psk, tls, Over::Datagrams)).transpose()?;
     settings.map(|settings| crate::dtls::Server::new(settings).map(Box::new)).transpose()
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::stream::{Stream, StreamEvent};
+use crate::blockwise::Room;
 use crate::endpoint::{Arrival, Busy, Event, Failure, Handle, Manner};
 use crate::message::{self, Packet, Token};
 
@@ -56,6 +57,11 @@ impl Client {
     /// The server has told its limits: it speaks CoAP.
     pub fn is_ready(&self) -> bool {
         self.ready
+    }
+
+    /// What goes into one message to the server.
+    pub fn room(&self) -> Room {
+        self.stream.room()
     }
 
     /// Why there is no connection any more.

@@ -13,6 +13,7 @@ mod code {
 
 /// Options of signalling messages have numbers of their own, message by message.
 const MAX_MESSAGE_SIZE: CoapOption = CoapOption::Unknown(2);
+const BLOCK_WISE_TRANSFER: CoapOption = CoapOption::Unknown(4);
 const CUSTODY: CoapOption = CoapOption::Unknown(2);
 const BAD_CSM_OPTION: CoapOption = CoapOption::Unknown(2);
 /// What holds until a CSM says otherwise (section 5.3.1).
@@ -21,9 +22,10 @@ pub(super) const BASE_SIZE: usize = 1152;
 /// A signalling message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// Capabilities and settings: the longest message that is taken. `unknown` is a critical option that is not understood.
+    /// Capabilities and settings: the longest message that is taken, and whether blocks are understood. `unknown` is a critical option that is not understood.
     Csm {
         max_message_size: Option<usize>,
+        block_wise: bool,
         unknown: Option<u16>,
     },
     /// To be answered, with its token.
@@ -49,7 +51,8 @@ impl Signal {
                 let max_message_size = size.and_then(|size| usize::try_from(size).ok());
                 let critical = |number: &u16| number % 2 == 1;
                 let unknown = packet.options().map(|(number, _)| *number).find(critical);
-                Signal::Csm { max_message_size, unknown }
+                let block_wise = message::first(packet, BLOCK_WISE_TRANSFER).is_some();
+                Signal::Csm { max_message_size, block_wise, unknown }
             }
             code::PING => Signal::Ping { custody: message::first(packet, CUSTODY).is_some() },
             code::PONG => Signal::Pong,
@@ -70,6 +73,7 @@ pub(super) fn csm(max_message_size: usize) -> Packet {
     let mut packet = signal(code::CSM);
     let size = u32::try_from(max_message_size).unwrap_or(u32::MAX);
     message::set_uint(&mut packet, MAX_MESSAGE_SIZE, size);
+    message::add(&mut packet, BLOCK_WISE_TRANSFER, Vec::new());
     packet
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::frame::{Deframer, write_frame};
 use super::signal::{self, BASE_SIZE, Signal};
+use crate::blockwise::Room;
 use crate::message::{self, Packet};
 
 /// What has happened.
@@ -43,6 +44,8 @@ pub struct Stream {
     events: VecDeque<StreamEvent>,
     /// The longest message that the other end takes; what it told.
     theirs: usize,
+    /// It has told that it knows blocks.
+    blocks: bool,
     ready: bool,
     over: bool,
 }
@@ -56,6 +59,7 @@ impl Stream {
             outgoing: Vec::new(),
             events: VecDeque::new(),
             theirs: BASE_SIZE,
+            blocks: false,
             ready: false,
             over: false,
         };
@@ -104,10 +108,11 @@ impl Stream {
             Some(Signal::Csm { unknown: Some(number), .. }) => {
                 self.abort("a critical option of the CSM is not understood", Some(number));
             }
-            Some(Signal::Csm { max_message_size, .. }) => {
+            Some(Signal::Csm { max_message_size, block_wise, .. }) => {
                 if let Some(size) = max_message_size {
                     self.theirs = size;
                 }
+                self.blocks |= block_wise;
                 if !std::mem::replace(&mut self.ready, true) {
                     self.events.push_back(StreamEvent::Ready);
                 }
@@ -164,6 +169,11 @@ impl Stream {
     /// The longest message that the other end takes.
     pub fn their_limit(&self) -> usize {
         self.theirs
+    }
+
+    /// What goes into one message to the other end: blocks of any size (BERT) where it knows them (section 6).
+    pub fn room(&self) -> Room {
+        Room::of_stream(self.theirs, self.blocks && self.theirs > BASE_SIZE)
     }
 
     /// Bytes that wait to be sent.
