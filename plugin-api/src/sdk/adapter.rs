@@ -79,7 +79,7 @@ fn schema<T: schemars::JsonSchema>() -> serde_json::Value {
 extern "C" fn start<P: Protocol>(host: HostBox) -> FfiResult<()> {
     guard(|| {
         want_workers(P::WORKERS);
-        super::logging::forward(host);
+        super::logging::forward(host, P::QUIETED);
         Ok(())
     })
 }

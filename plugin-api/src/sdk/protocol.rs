@@ -30,6 +30,10 @@ pub trait Protocol: Sized + 'static {
     /// packet costs more than it brings. More are for a protocol whose tasks hand much to one another.
     const WORKERS: usize = 1;
 
+    /// How the log targets begin of libraries that cry over what the plugin itself tells of: their records reach the host as debug
+    /// at most.
+    const QUIETED: &'static [&'static str] = &[];
+
     fn about() -> About;
 
     /// Opens a connection: it returns when the peer has accepted it.
