@@ -91,6 +91,23 @@ fn a_hundred_readers_come_and_go_and_no_message_is_lost() {
     assert!(!said.contains("disconnected"), "{said}");
 }
 
+/// One that takes a message and stops leaves all others to the next.
+#[test]
+fn no_more_is_fetched_than_asked_for() {
+    let (tracemq, proton, rabbit) = (Tracemq::new(), ProtonBroker::new(), RabbitMq::new());
+    for url in [proton.url("shared"), rabbit.url("shared")] {
+        let stopped = tracemq.cmd(["sub", &url, "--prefetch", "1"]).start();
+        stopped.wait_stderr("subscribed");
+        stopped.signal(libc::SIGSTOP);
+        let other = tracemq.cmd(["sub", &url, "-C", "9", "--format", "raw"]).limit(LONG).start();
+        other.wait_stderr("subscribed");
+        let lines: String = (0..10).map(|number| format!("{number}\n")).collect();
+        tracemq.cmd(["pub", &url, "--lines"]).stdin(lines.as_str()).limit(LONG).finish().expect(0);
+        other.wait().expect(0);
+        stopped.signal(libc::SIGKILL);
+    }
+}
+
 /// What was not shown stays in the queue.
 #[test]
 fn a_message_is_accepted_when_it_was_shown_and_not_before() {

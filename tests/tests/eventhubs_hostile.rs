@@ -337,22 +337,32 @@ fn put_token(delivery: u32, token: &str) -> Vec<u8> {
         ("type", "servicebus.windows.net:sastoken"),
         ("name", "sb://localhost/h"),
     ];
-    let pairs: Vec<_> = pairs.into_iter().flat_map(|(name, value)| [text(name), text(value)]).collect();
+    request(delivery, &pairs, &text(token))
+}
+
+/// Asks a node, on a sender with handle 0.
+fn request(delivery: u32, pairs: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let pairs: Vec<_> = pairs.iter().flat_map(|(name, value)| [text(name), text(value)]).collect();
     let fields: Vec<&[u8]> = pairs.iter().map(Vec::as_slice).collect();
     let mut application = list(0x74, &fields);
     // Of the same form as a list.
     application[3] = 0xD1;
     let properties = list(0x73, &[&text("an id")]);
-    let body = [&b"\0\x53\x77"[..], &text(token)].concat();
+    let body = [&b"\0\x53\x77"[..], body].concat();
     transfer(0, delivery, 0, false, &[properties, application, body].concat())
 }
 
 /// A connection with a session, and links that put tokens and read the answers.
 fn with_tokens(port: u16) -> TcpStream {
+    asking(port, "$cbs")
+}
+
+/// Likewise for any node.
+fn asking(port: u16, node: &str) -> TcpStream {
     let mut stream = connect(port);
     let credit = list(0x13, &[&uint(0), &uint(100), &uint(0), &uint(100), &uint(1), &uint(0), &uint(10)]);
-    let answers = link(0, 1, "$cbs", "me", b"\x41");
-    let sent = [&AMQP[..], &open(), &begin(0), &attach(0, 0, "$cbs"), &answers, &frame(0, &credit)];
+    let answers = link(0, 1, node, "me", b"\x41");
+    let sent = [&AMQP[..], &open(), &begin(0), &attach(0, 0, node), &answers, &frame(0, &credit)];
     stream.write_all(&sent.concat()).expect("the server reads");
     stream
 }
@@ -383,4 +393,25 @@ fn a_link_ends_with_its_token_unless_that_is_renewed() {
     let event = transfer(2, 7, 0, false, b"\x00\x53\x75\xa0\x05still");
     renewed.write_all(&event).expect("the server reads");
     served.run.wait_stdout("\"payload\":\"still\"");
+}
+
+#[test]
+fn whoever_has_no_token_is_told_nothing_of_a_hub() {
+    let tracemq = Tracemq::new();
+    let served = serve(&tracemq, &[]);
+    let read = |token: &str| {
+        let mut stream = asking(served.port, "$management");
+        let pairs = [
+            ("operation", "READ"),
+            ("type", "com.microsoft:eventhub"),
+            ("name", "h"),
+            ("security_token", token),
+        ];
+        stream.write_all(&request(0, &pairs, NULL)).expect("the server reads");
+        stream
+    };
+    for token in ["", &signature("wrong", 600), &signature("SAS_KEY_VALUE", -1)] {
+        expect(&mut read(token), "Unauthorized access");
+    }
+    expect(&mut read(&signature("SAS_KEY_VALUE", 600)), "partition_ids");
 }

@@ -130,6 +130,53 @@ fn events_that_come_later_reach_whoever_waits() {
 }
 
 #[test]
+fn several_writers_to_a_partition_keep_their_orders_and_leave_no_gaps() {
+    const EACH: usize = 500;
+    let tracemq = Tracemq::new();
+    let served = serve(&tracemq, &["--hub", "h:2"]);
+    let writers: Vec<Run> = ["a", "b", "c", "d"]
+        .into_iter()
+        .map(|name| {
+            let lines: String = (0..EACH).map(|number| format!("{name}{number:04}\n")).collect();
+            let send = tracemq.cmd(["pub", &served.connection, "--lines", "--partition", "1"]);
+            send.stdin(lines).limit(LONG).start()
+        })
+        .collect();
+    for writer in writers {
+        writer.wait().expect(0);
+    }
+    let count = (4 * EACH).to_string();
+    let read = ["sub", &served.connection, "--position", "earliest", "-C", &count, "--format", "json"];
+    let read = told(tracemq.cmd(read).limit(LONG).finish());
+    for (number, event) in read.iter().enumerate() {
+        assert_eq!((&event["meta"]["sequence"], &event["meta"]["partition"]), (&number.into(), &"1".into()));
+    }
+    for name in ["a", "b", "c", "d"] {
+        let of = read.iter().filter_map(|event| event["payload"].as_str());
+        let of: Vec<_> = of.filter(|payload| payload.starts_with(name)).collect();
+        assert!(of.len() == EACH && of.is_sorted(), "{name}: {of:?}");
+    }
+}
+
+#[test]
+fn a_profile_holds_a_server() {
+    let tracemq = Tracemq::new();
+    let profile = "protocol = \"eventhubs\"\nurl = \"sb://127.0.0.1:0\"\n\n[serve]\nhub = [\"h:3\"]\nconsumer_group = [\"g\"]\n\
+                   shared_access_key = [\"app=env:HUB_KEY\"]\nretention_events = 2\n";
+    std::fs::create_dir_all(tracemq.home().join("profiles")).expect("a folder");
+    tracemq.write("profiles/hubs.toml", profile);
+    let run_of = tracemq.cmd(["serve", "hubs", "--json"]).env("HUB_KEY", "s3cret").start();
+    let first = json(&run_of.wait_stdout("\"urls\""));
+    let shown = first["urls"][1].as_str().expect("a connection string");
+    assert!(shown.contains("SharedAccessKeyName=app;SharedAccessKey=***"), "{shown}");
+    let good = shown.replace("***", "s3cret");
+    run(&good, &["send", "a", "b", "c", "--partition", "2"]);
+    assert_eq!(run(&good, &["properties"])[0]["partitions"], serde_json::json!(["0", "1", "2"]));
+    let got = run(&good, &["receive", "earliest", "2", "--partition", "2", "--group", "g"]);
+    assert_eq!(bodies(&got), ["b", "c"]);
+}
+
+#[test]
 fn lines_are_published() {
     let tracemq = Tracemq::new();
     let mut served = serve(&tracemq, &["--hub", "h:1", "--lines", "h"]);
