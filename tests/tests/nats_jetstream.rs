@@ -143,6 +143,18 @@ fn only_what_was_shown_is_acknowledged_and_the_next_run_goes_on_behind_it() {
     let info = wire.jetstream("CONSUMER.INFO.ORDERS.d", &object!({}));
     assert_eq!((&info["num_ack_pending"], &info["num_pending"]), (&0.into(), &0.into()), "{info}");
 
+    // Of fewer messages than are asked for at once, too: the server still has a request then.
+    let few = |from: usize, to: usize, more: &[&str]| {
+        let flags = ["sub", &server.url(), "--stream", "ORDERS", "--durable", "e", "--format", "raw"];
+        let done = tracemq.cmd(flags).args(["--deliver", "sequence:990"]).args(more).finish().expect(0);
+        assert_eq!(done.text(), numbers(from, to), "{done:?}");
+        let told = format!("goes on after message {}, whatever", from - 1);
+        assert!(from == 990 || done.stderr.contains(&told), "{done:?}");
+    };
+    few(990, 993, &["-C", "4"]);
+    few(994, 994, &["-C", "1"]);
+    few(995, 1000, &["--to-end"]);
+
     read(&["--filter", "orders.x"]).finish().expect_failure(2, &["consumer d", "filter"]);
     read(&["--ack", "none"]).finish().expect_failure(2, &["consumer d", "acknowledgements"]);
 }

@@ -180,11 +180,26 @@ impl Reader {
         // No more requests: what is given back must not come here again.
         self.arriving.close().await;
         while self.writes.next().await.is_some() {}
+        if self.pulls.is_waiting() && !self.acks.is_empty() {
+            self.withdraw().await;
+        }
         for batch in self.acks.give_back() {
             // One after the other: they are delivered again in this order.
             if self.jetstream.client.publish_as_it_is(batch).await.is_err() {
                 return;
             }
+        }
+    }
+
+    /// Has the server forget a request that it still keeps. To a message that comes back it would look for the one who asked, find
+    /// nobody, and leave the message for the time when its acknowledgement is late (2.9) or behind all others (2.10). Asked for
+    /// the consumer's state, it first drops the requests that nobody waits for.
+    async fn withdraw(&mut self) {
+        // The question comes on another connection: when this is confirmed, the subscription is gone.
+        let nothing = BatchBuilder::new().finish();
+        if self.jetstream.client.publish_as_it_is(nothing).await.is_ok() {
+            // Without an answer it is as it was.
+            let _ = self.jetstream.look_for(&self.wish, &self.consumer.name).await;
         }
     }
 

@@ -134,9 +134,13 @@ impl JetStream {
         {
             wish.check(&info)?;
             if wish.deliver.is_some() {
+                // What was delivered and not acknowledged comes again.
+                let after = match info.num_ack_pending {
+                    0 => info.delivered.stream_sequence,
+                    _ => info.ack_floor.stream_sequence,
+                };
                 let text = format!(
-                    "the consumer {durable} exists: it goes on after message {}, whatever --deliver says",
-                    info.delivered.stream_sequence
+                    "the consumer {durable} exists: it goes on after message {after}, whatever --deliver says"
                 );
                 self.events.emit(Event::new(EventKind::WARNING, text));
             }
