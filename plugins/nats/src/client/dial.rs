@@ -219,7 +219,11 @@ impl Steps<'_> {
                 }
                 _ => format!("the connection broke before the login was accepted: {error}"),
             };
-            self.error(ErrorKind::CONNECT, text).temporary()
+            let error = self.error(ErrorKind::CONNECT, text).temporary();
+            match self.dial.settings.tls_first {
+                true => error.hint("is it a NATS server, and one that begins with TLS?"),
+                false => error.hint("is it a NATS server? one that begins with TLS wants --tls-first"),
+            }
         })
     }
 }
