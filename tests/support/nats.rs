@@ -19,9 +19,16 @@ pub struct NatsBuilder {
     websocket: Option<String>,
     cluster: Option<(u16, Vec<u16>)>,
     jetstream: bool,
+    newest: bool,
 }
 
 impl NatsBuilder {
+    /// The newest nats-server, which comes from PyPI, instead of Debian's.
+    pub fn newest(mut self) -> Self {
+        self.newest = true;
+        self
+    }
+
     /// Lines of nats-server's configuration.
     pub fn setting(mut self, text: &str) -> Self {
         writeln!(self.settings, "{text}").expect("writing to a string");
@@ -72,7 +79,7 @@ impl NatsBuilder {
     pub fn start(self) -> NatsServer {
         let folder = tempfile::Builder::new().prefix("tracemq-nats-").tempdir().expect("a temporary folder");
         let (port, web) = (free_port(), self.websocket.as_ref().map(|_| free_port()));
-        let mut server = NatsServer { folder, port, web, run: None };
+        let mut server = NatsServer { folder, port, web, newest: self.newest, run: None };
         let mut text = format!(
             "listen: \"127.0.0.1:{port}\"\nserver_name: \"n{port}\"\nlogfile: \"{}\"\n",
             server.path("log").display()
@@ -131,6 +138,7 @@ pub struct NatsServer {
     folder: TempDir,
     port: u16,
     web: Option<u16>,
+    newest: bool,
     run: Option<Run>,
 }
 
@@ -193,7 +201,8 @@ impl NatsServer {
 
     /// Starts it again, on the same ports.
     pub fn start(&mut self) {
-        self.run = Some(Cmd::peer("nats-server").arg("-c").arg(self.path("nats.conf")).start());
+        let program = if self.newest { Cmd::of_python("nats-server") } else { Cmd::peer("nats-server") };
+        self.run = Some(program.arg("-c").arg(self.path("nats.conf")).start());
         let started = until(SHORT, || TcpStream::connect(("127.0.0.1", self.port)).ok());
         assert!(started.is_some(), "nats-server does not accept connections\n{:?}\n{}", self.run, self.log());
     }
