@@ -1,6 +1,7 @@
 """A WebSocket server on the package `websockets`. What it does with a client stands in the path.
 
-Prints its port, then what it sees. `--tls CERT KEY`, `--client-ca FILE`, `--subprotocol NAME` and `--no-compression` as they say.
+Prints its port, then what it sees. `--tls CERT KEY`, `--client-ca FILE`, `--subprotocol NAME` and `--no-compression` as they say;
+with `--relay PORT` binary frames are bytes of a connection to that port of this machine, whatever the path.
 """
 
 import argparse
@@ -30,6 +31,24 @@ def check(connection, request):
         if request.headers.get("Authorization") not in ("Basic YW5uOnMzY3JldA==", "Bearer t0ken"):
             return connection.respond(http.HTTPStatus.UNAUTHORIZED, "who are you?\n")
     return None
+
+
+async def relay(connection, port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    async def answer():
+        while data := await reader.read(65536):
+            await connection.send(data)
+        await connection.close()
+
+    answering = asyncio.create_task(answer())
+    try:
+        async for message in connection:
+            writer.write(message)
+            await writer.drain()
+    finally:
+        writer.close()
+        answering.cancel()
 
 
 async def handle(connection):
@@ -81,6 +100,7 @@ async def main():
     parser.add_argument("--subprotocol", action="append")
     parser.add_argument("--no-compression", action="store_true")
     parser.add_argument("--max-size", type=int, default=2**20)
+    parser.add_argument("--relay", type=int)
     arguments = parser.parse_args()
     context = None
     if arguments.tls:
@@ -90,7 +110,7 @@ async def main():
             context.load_verify_locations(arguments.client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
     async with serve(
-        handle,
+        (lambda connection: relay(connection, arguments.relay)) if arguments.relay else handle,
         "127.0.0.1",
         arguments.port,
         process_request=check,

@@ -21,6 +21,22 @@ pub enum Listener {
     MutualTls,
     WebSocket,
     SecureWebSocket,
+    /// Likewise: with a certificate.
+    MutualWebSocket,
+}
+
+impl Listener {
+    fn has_tls(self) -> bool {
+        !matches!(self, Listener::Plain | Listener::WebSocket)
+    }
+
+    fn is_web(self) -> bool {
+        matches!(self, Listener::WebSocket | Listener::SecureWebSocket | Listener::MutualWebSocket)
+    }
+
+    fn demands_certificates(self) -> bool {
+        matches!(self, Listener::MutualTls | Listener::MutualWebSocket)
+    }
 }
 
 /// A configuration to be started.
@@ -120,19 +136,15 @@ impl MosquittoBuilder {
         }
         for (listener, port) in &broker.ports {
             line(&mut text, "listener", &format!("{port} 127.0.0.1"));
-            if matches!(listener, Listener::WebSocket | Listener::SecureWebSocket) {
+            if listener.is_web() {
                 text.push_str("protocol websockets\n");
             }
-            if !matches!(listener, Listener::Plain | Listener::WebSocket) {
+            if listener.has_tls() {
                 let (ca, server) = self.tls.as_ref().expect("certificates() for a TLS listener");
                 line(&mut text, "cafile", &ca.display().to_string());
                 line(&mut text, "certfile", &server.cert.display().to_string());
                 line(&mut text, "keyfile", &server.key.display().to_string());
-                line(
-                    &mut text,
-                    "require_certificate",
-                    if *listener == Listener::MutualTls { "true" } else { "false" },
-                );
+                line(&mut text, "require_certificate", &listener.demands_certificates().to_string());
             }
         }
         text

@@ -60,13 +60,17 @@ impl NatsBuilder {
         self.setting(&format!("tls {{ timeout: 60, {text} }}"))
     }
 
-    pub fn websocket(mut self) -> Self {
-        self.websocket = Some("no_tls: true".into());
-        self
+    pub fn websocket(self) -> Self {
+        self.websocket_with("no_tls: true")
     }
 
-    pub fn secure_websocket(mut self, certificates: &Certificates) -> Self {
-        self.websocket = Some(format!("tls {{ {} }}", files(certificates)));
+    pub fn secure_websocket(self, certificates: &Certificates) -> Self {
+        self.websocket_with(&format!("tls {{ {} }}", files(certificates)))
+    }
+
+    /// A WebSocket listener with these settings.
+    pub fn websocket_with(mut self, settings: &str) -> Self {
+        self.websocket = Some(settings.to_owned());
         self
     }
 
