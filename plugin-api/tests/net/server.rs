@@ -3,11 +3,10 @@
 use rcgen::ExtendedKeyUsagePurpose;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tracemq_plugin_api::net::{
-    ClientAuth, NetError, NetErrorKind, ServerTlsOptions, TlsOptions, TlsVersion, explain_client, explain_io,
-    tls_acceptor,
+    ClientAuth, NetError, ServerTlsOptions, TlsOptions, TlsVersion, explain_client, explain_io, tls_acceptor,
 };
 
-use crate::support::{Pair, Pki, dialer, echo, listen, round_trip, says, showing, soon};
+use crate::support::{Pair, Pki, dialer, echo, fails, listen, round_trip, showing, soon};
 
 /// An echo server, and why clients did not come in.
 async fn telling(options: &ServerTlsOptions, alpn: &[&[u8]]) -> (u16, UnboundedReceiver<String>) {
@@ -34,14 +33,6 @@ async fn connect(options: &TlsOptions, port: u16) -> Result<(), NetError> {
     soon(round_trip(stream))
         .await
         .map_err(|e| explain_io(&e).unwrap_or_else(|| panic!("not a TLS error: {e}")))
-}
-
-#[track_caller]
-fn fails(outcome: Result<(), NetError>, parts: &[&str]) {
-    let error = outcome.expect_err("a bad connection was accepted");
-    assert_eq!(error.kind, NetErrorKind::Tls, "{error}");
-    assert!(error.permanent, "{error}");
-    says(&error, parts);
 }
 
 async fn hears(told: &mut UnboundedReceiver<String>, parts: &[&str]) {

@@ -9,7 +9,9 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tracemq_plugin_api::net::{Dialer, NetError, ProxyOptions, ServerTlsOptions, TlsOptions, tls_acceptor};
+use tracemq_plugin_api::net::{
+    Dialer, NetError, NetErrorKind, ProxyOptions, ServerTlsOptions, TlsOptions, tls_acceptor,
+};
 
 /// Far longer than anything here takes, short enough for a hanging test to be seen as one.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -186,4 +188,13 @@ pub(crate) fn says(error: &NetError, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "no {part:?} in: {text}");
     }
+}
+
+/// A handshake that fails for good.
+#[track_caller]
+pub(crate) fn fails(outcome: Result<(), NetError>, parts: &[&str]) {
+    let error = outcome.expect_err("a bad connection was accepted");
+    assert_eq!(error.kind, NetErrorKind::Tls, "{error}");
+    assert!(error.permanent, "{error}");
+    says(&error, parts);
 }

@@ -11,7 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 use tracemq_plugin_api::net::{NetError, NetErrorKind, TlsOptions, explain_io};
 
-use crate::support::{Pair, Pki, dialer, echo, fixture, listen, round_trip, says, showing, soon, tls_echo};
+use crate::support::{
+    Pair, Pki, dialer, echo, fails, fixture, listen, round_trip, says, showing, soon, tls_echo,
+};
 
 async fn connect(options: &TlsOptions, host: &str, port: u16) -> Result<(), NetError> {
     let stream = soon(dialer(options, None).tls(host, port, &[])).await?;
@@ -20,15 +22,6 @@ async fn connect(options: &TlsOptions, host: &str, port: u16) -> Result<(), NetE
         // TLS 1.3: the server's refusal of a client certificate arrives only now.
         Err(e) => Err(explain_io(&e).unwrap_or_else(|| panic!("not a TLS error: {e}"))),
     }
-}
-
-/// A handshake that fails for good.
-#[track_caller]
-fn fails(outcome: Result<(), NetError>, parts: &[&str]) {
-    let error = outcome.expect_err("a bad connection was accepted");
-    assert_eq!(error.kind, NetErrorKind::Tls, "{error}");
-    assert!(error.permanent, "{error}");
-    says(&error, parts);
 }
 
 /// An echo server with one version of TLS, asking for client certificates of this CA when there is one.

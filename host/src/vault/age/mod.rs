@@ -18,6 +18,7 @@ pub use keys::{Identity, Recipient};
 
 use crate::redact::Secret;
 use header::{FileKey, Header, Stanza};
+use std::borrow::Cow;
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -101,15 +102,8 @@ pub fn decrypt(file: &[u8], key: &Key<'_>) -> Result<Zeroizing<Vec<u8>>, Error> 
     if file.len() > LARGEST + LARGEST / 2 {
         return Err(Error::TooLarge);
     }
-    let bytes;
-    let file = match armor::is_armored(file) {
-        true => {
-            bytes = armor::unarmored(file)?;
-            &bytes
-        }
-        false => file,
-    };
-    let (header, payload) = header::parse(file)?;
+    let file = binary(file)?;
+    let (header, payload) = header::parse(&file)?;
     let file_key = unwrap(&header, key)?;
     header.check(&file_key)?;
     stream::decrypt(payload, &file_key)
@@ -120,15 +114,15 @@ pub fn decrypt(file: &[u8], key: &Key<'_>) -> Result<Zeroizing<Vec<u8>>, Error> 
 /// # Errors
 /// It is no age file.
 pub fn wants_pass_phrase(file: &[u8]) -> Result<bool, Error> {
-    let bytes;
-    let file = match armor::is_armored(file) {
-        true => {
-            bytes = armor::unarmored(file)?;
-            &bytes
-        }
-        false => file,
-    };
-    Ok(header::parse(file)?.0.stanzas.iter().any(Stanza::is_scrypt))
+    Ok(header::parse(&binary(file)?)?.0.stanzas.iter().any(Stanza::is_scrypt))
+}
+
+/// The file in its binary form.
+fn binary(file: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
+    match armor::is_armored(file) {
+        true => armor::unarmored(file).map(Cow::Owned),
+        false => Ok(Cow::Borrowed(file)),
+    }
 }
 
 /// Whether a file looks like one of age's, armored or not, whole or not.
