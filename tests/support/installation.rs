@@ -88,4 +88,14 @@ impl Tracemq {
             .env("NO_COLOR", "1");
         OTHERS.iter().fold(command, |command, name| command.env_remove(name))
     }
+
+    /// A shell script in a mount namespace of its own, in which `$T` is `tracemq`, `$P` the folder of the profiles.
+    pub fn apart(&self, script: &str) -> Cmd {
+        Cmd::peer("unshare")
+            .args(["--mount", "--map-root-user", "sh", "-c", script])
+            .env("TRACEMQ_HOME", self.home.path())
+            .env_remove("TRACEMQ_PLUGIN_PATH")
+            .env("T", self.installation.binary())
+            .env("P", self.home.path().join("profiles"))
+    }
 }

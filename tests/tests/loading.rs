@@ -195,8 +195,7 @@ fn the_first_of_two_for_one_scheme_wins() {
 
 #[test]
 fn an_unknown_scheme_tells_who_is_known_and_where_it_looked() {
-    let tracemq = Tracemq::new();
-    tracemq.add_plugin(&fixture("loopback"));
+    let tracemq = Tracemq::with_loopback();
     let folder = tracemq.home().join("plugins").display().to_string();
     let done = tracemq.cmd(["sub", "gopher://host", "t"]).finish().expect(7);
     for part in ["no plugin knows \"gopher\"", "loopback (loopback)", &folder] {

@@ -2,24 +2,11 @@
 //! through it from one process to another.
 
 use serde_json::{Value, json};
-use tracemq_tests::{Run, Tracemq, fixture};
-
-fn with_loopback() -> Tracemq {
-    let tracemq = Tracemq::new();
-    tracemq.add_plugin(&fixture("loopback"));
-    tracemq
-}
-
-fn serve(tracemq: &Tracemq, arguments: &[&str]) -> (Run, String) {
-    let server = tracemq.cmd(["serve", "loopback", "--bind", "127.0.0.1:0"]).args(arguments).start();
-    let line = server.wait_stdout("loopback://");
-    let url = line.split_whitespace().find(|word| word.starts_with("loopback://")).expect("its address");
-    (server, url.to_owned())
-}
+use tracemq_tests::Tracemq;
 
 #[test]
 fn every_kind_of_option_reaches_the_plugin() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     let preload = tracemq.write("preload.txt", "one\ntwo\n");
     let password = tracemq.write("password", "open-sesame\n");
     let done = tracemq
@@ -57,7 +44,7 @@ fn every_kind_of_option_reaches_the_plugin() {
 
 #[test]
 fn a_value_that_does_not_fit_is_refused_with_what_is_allowed() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     for (flag, value, allowed) in [
         ("--queue", "65", "1 to 64"),
         ("--queue", "many", "1 to 64"),
@@ -73,8 +60,8 @@ fn a_value_that_does_not_fit_is_refused_with_what_is_allowed() {
 
 #[test]
 fn messages_go_from_process_to_process() {
-    let tracemq = with_loopback();
-    let (server, url) = serve(&tracemq, &[]);
+    let tracemq = Tracemq::with_loopback();
+    let (server, url) = tracemq.serve_loopback(&[]);
     let sub = tracemq.cmd(["sub", &url, "plant/*", "-C", "2", "--format", "json"]).start();
     sub.wait_stderr("subscribed");
     tracemq.cmd(["pub", &url, "office/lamp", "off"]).finish().expect(0);
@@ -106,8 +93,8 @@ fn messages_go_from_process_to_process() {
 
 #[test]
 fn bytes_that_are_no_text_stay_what_they_are() {
-    let tracemq = with_loopback();
-    let (_server, url) = serve(&tracemq, &[]);
+    let tracemq = Tracemq::with_loopback();
+    let (_server, url) = tracemq.serve_loopback(&[]);
     let sub = tracemq.cmd(["sub", &url, "t", "-C", "1", "--format", "raw", "--no-newline"]).start();
     sub.wait_stderr("subscribed");
     let bytes: Vec<u8> = (0..=255).collect();
@@ -117,8 +104,8 @@ fn bytes_that_are_no_text_stay_what_they_are() {
 
 #[test]
 fn requests_are_answered_or_not() {
-    let tracemq = with_loopback();
-    let (_server, url) = serve(&tracemq, &["--answer", "pong"]);
+    let tracemq = Tracemq::with_loopback();
+    let (_server, url) = tracemq.serve_loopback(&["--answer", "pong"]);
     let done = tracemq.cmd(["request", &url, "a", "ping", "--format", "raw"]).finish().expect(0);
     assert_eq!(done.text(), "pong\n");
     tracemq.cmd(["request", &url, "nobody", "ping"]).finish().expect_failure(6, &["nobody"]);
@@ -127,7 +114,7 @@ fn requests_are_answered_or_not() {
 
 #[test]
 fn refusals_have_their_statuses() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     tracemq
         .cmd(["pub", "loopback://", "t", "x", "--refuse", "not today"])
         .finish()
@@ -144,7 +131,7 @@ fn refusals_have_their_statuses() {
 
 #[test]
 fn a_stream_of_a_million_loses_nothing() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     let done = tracemq
         .cmd(["sub", "loopback://", "t", "--emit", "1000000", "--size", "3", "--format", "raw"])
         .limit(tracemq_tests::LONG)

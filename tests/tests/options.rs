@@ -1,23 +1,6 @@
 //! A plugin's options as flags, in help, from the environment; where the target may stand; secrets.
 
-use tracemq_tests::{Done, Run, Tracemq, fixture};
-
-const NOWHERE: &str = "loopback://127.0.0.1:1";
-
-fn with_loopback() -> Tracemq {
-    let tracemq = Tracemq::new();
-    tracemq.add_plugin(&fixture("loopback"));
-    tracemq
-}
-
-/// A server of the plugin and its URL.
-fn serve(tracemq: &Tracemq) -> (Run, String) {
-    let server = tracemq.cmd(["serve", "loopback", "--bind", "127.0.0.1:0"]).start();
-    let output = server.wait_stdout("loopback://");
-    let url =
-        output.split_whitespace().find(|word| word.starts_with("loopback://")).expect("a URL").to_owned();
-    (server, url)
-}
+use tracemq_tests::{Done, NOWHERE, Tracemq};
 
 fn run(tracemq: &Tracemq, line: &str) -> Done {
     tracemq.cmd(line.split_whitespace()).finish()
@@ -25,8 +8,8 @@ fn run(tracemq: &Tracemq, line: &str) -> Done {
 
 #[test]
 fn flags_stand_before_and_after_the_target() {
-    let tracemq = with_loopback();
-    let (server, url) = serve(&tracemq);
+    let tracemq = Tracemq::with_loopback();
+    let (server, url) = tracemq.serve_loopback(&[]);
     for line in [
         format!("pub {url} t x --priority 3"),
         format!("pub --priority 3 {url} t x"),
@@ -41,7 +24,7 @@ fn flags_stand_before_and_after_the_target() {
 
 #[test]
 fn a_wrong_value_is_refused_before_anything_is_opened() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     for (flags, parts) in [
         ("--priority 12", &["--priority: 12 is not allowed (a whole number from 0 to 9)"][..]),
         ("--level lowish", &["--level: lowish is not allowed (low, medium or high)"]),
@@ -63,7 +46,7 @@ fn a_wrong_value_is_refused_before_anything_is_opened() {
 
 #[test]
 fn help_shows_the_plugins_options_on_stdout() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     let help = run(&tracemq, &format!("sub {NOWHERE} --help")).expect(0);
     for part in
         ["Loopback options:", "Limits options:", "--level <low|medium|high>", "[default: medium]", "--count"]
@@ -95,7 +78,7 @@ fn without_arguments_and_with_a_slip() {
 
 #[test]
 fn a_secret_is_a_reference_or_warned_about_and_never_shown() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     let file = tracemq.write("password", "hunter2\n");
     let password = |value: &str| tracemq.cmd(["pub", NOWHERE, "t", "x", "--password", value]);
     // What is told comes from the connection, so the reference has been resolved.
@@ -120,7 +103,7 @@ fn a_secret_is_a_reference_or_warned_about_and_never_shown() {
 
 #[test]
 fn serve_takes_a_protocol_a_url_or_a_profile() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     tracemq.cmd("profile add here loopback --bind 127.0.0.1:0".split(' ')).finish().expect(0);
     for target in ["loopback://127.0.0.1:0", "here"] {
         let server = tracemq.cmd(["serve", target]).start();
@@ -133,8 +116,8 @@ fn serve_takes_a_protocol_a_url_or_a_profile() {
 
 #[test]
 fn a_target_by_reference() {
-    let tracemq = with_loopback();
-    let (server, url) = serve(&tracemq);
+    let tracemq = Tracemq::with_loopback();
+    let (server, url) = tracemq.serve_loopback(&[]);
     tracemq.cmd(["pub", "env:HUB", "t", "x"]).env("HUB", &url).finish().expect(0);
     let file = tracemq.write("url", format!("{url}\n"));
     tracemq.cmd(["pub", &format!("file:{}", file.display()), "t", "x"]).finish().expect(0);

@@ -1,29 +1,17 @@
 //! Saved connections: what is written, what is refused, and what wins.
 
 use std::os::unix::fs::PermissionsExt;
-use tracemq_tests::{Certificates, Done, Listener, Mosquitto, Tracemq, fixture};
-
-const NOWHERE: &str = "loopback://127.0.0.1:1";
-
-fn with_loopback() -> Tracemq {
-    let tracemq = Tracemq::new();
-    tracemq.add_plugin(&fixture("loopback"));
-    tracemq
-}
-
-fn profile(tracemq: &Tracemq, line: &str) -> Done {
-    tracemq.cmd(["profile"]).args(line.split_whitespace()).finish()
-}
+use tracemq_tests::{Certificates, Listener, Mosquitto, NOWHERE, Tracemq};
 
 #[test]
 fn a_profile_is_added_listed_shown_used_and_removed() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     let flags = "--password env:PW --level high --tag a --tag b --property k=v --priority 3 --emit 2";
-    profile(&tracemq, &format!("add here {NOWHERE} {flags}")).expect(0);
+    tracemq.profile(&format!("add here {NOWHERE} {flags}")).expect(0);
 
     let file = tracemq.home().join("profiles/here.toml");
     assert_eq!(file.metadata().expect("the profile's file").permissions().mode() & 0o777, 0o600);
-    let shown = profile(&tracemq, "show here").expect(0).text();
+    let shown = tracemq.profile("show here").expect(0).text();
     for line in [
         "protocol = \"loopback\"",
         "password = \"env:PW\"",
@@ -33,25 +21,25 @@ fn a_profile_is_added_listed_shown_used_and_removed() {
     ] {
         assert!(shown.contains(line), "{line} is missing in\n{shown}");
     }
-    assert!(profile(&tracemq, "list").expect(0).text().contains(NOWHERE));
-    let listed = profile(&tracemq, "list --json").expect(0).text();
+    assert!(tracemq.profile("list").expect(0).text().contains(NOWHERE));
+    let listed = tracemq.profile("list --json").expect(0).text();
     assert!(listed.contains("\"name\":\"here\"") && listed.contains("\"protocol\":\"loopback\""), "{listed}");
 
     tracemq.cmd(["pub", "here", "t", "x"]).finish().expect_failure(2, &["profile here", "env:PW", "not set"]);
     let used = tracemq.cmd(["pub", "here", "t", "x"]).env("PW", "hunter2").finish().expect(3);
     assert!(used.reason().contains("here") && !used.stderr.contains("hunter2"), "{used:?}");
 
-    profile(&tracemq, &format!("add here {NOWHERE}")).expect_failure(2, &["already", "--force"]);
-    profile(&tracemq, &format!("add here {NOWHERE} --force")).expect(0);
-    assert!(!profile(&tracemq, "show here").expect(0).text().contains("env:PW"));
-    profile(&tracemq, "remove here").expect(0);
-    profile(&tracemq, "remove here").expect_failure(2, &["no profile \"here\""]);
+    tracemq.profile(&format!("add here {NOWHERE}")).expect_failure(2, &["already", "--force"]);
+    tracemq.profile(&format!("add here {NOWHERE} --force")).expect(0);
+    assert!(!tracemq.profile("show here").expect(0).text().contains("env:PW"));
+    tracemq.profile("remove here").expect(0);
+    tracemq.profile("remove here").expect_failure(2, &["no profile \"here\""]);
 }
 
 #[test]
 fn a_secret_in_clear_is_refused_with_the_command_that_is_right() {
-    let tracemq = with_loopback();
-    let done = profile(&tracemq, &format!("add p {NOWHERE} --password hunter2"));
+    let tracemq = Tracemq::with_loopback();
+    let done = tracemq.profile(&format!("add p {NOWHERE} --password hunter2"));
     let done = done.expect_failure(
         2,
         &[
@@ -61,7 +49,7 @@ fn a_secret_in_clear_is_refused_with_the_command_that_is_right() {
         ],
     );
     assert!(!done.stderr.contains("hunter2"), "{done:?}");
-    let done = profile(&tracemq, "add p loopback://ann:hunter2@127.0.0.1:1");
+    let done = tracemq.profile("add p loopback://ann:hunter2@127.0.0.1:1");
     let done = done.expect_failure(
         2,
         &[
@@ -79,14 +67,14 @@ fn a_secret_in_clear_is_refused_with_the_command_that_is_right() {
         2,
         &["password in the profile p", "`tracemq secret set p-password`", "password = \"vault:p-password\""],
     );
-    let shown = profile(&tracemq, "show p").expect(0);
+    let shown = tracemq.profile("show p").expect(0);
     assert!(shown.text().contains("password = \"***\""), "{shown:?}");
     assert!(!shown.text().contains("hunter2") && !used.stderr.contains("hunter2"));
 }
 
 #[test]
 fn what_is_wrong_in_a_file_is_named() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     std::fs::create_dir_all(tracemq.home().join("profiles")).expect("the home can be written to");
     for (content, parts) in [
         ("url = ", &["profile p", "line 1"][..]),
@@ -102,7 +90,7 @@ fn what_is_wrong_in_a_file_is_named() {
         tracemq.write("profiles/p.toml", content);
         tracemq.cmd(["pub", "p", "t", "x"]).finish().expect_failure(2, parts);
         assert!(
-            profile(&tracemq, "list").expect(0).text().starts_with('p'),
+            tracemq.profile("list").expect(0).text().starts_with('p'),
             "a broken profile is still listed"
         );
     }
@@ -110,8 +98,8 @@ fn what_is_wrong_in_a_file_is_named() {
 
 #[test]
 fn read_only_is_obeyed_whatever_the_plugin_thinks() {
-    let tracemq = with_loopback();
-    profile(&tracemq, &format!("add look {NOWHERE} --guard read-only")).expect(0);
+    let tracemq = Tracemq::with_loopback();
+    tracemq.profile(&format!("add look {NOWHERE} --guard read-only")).expect(0);
     for line in ["pub look t x", "request look t x", "bench pub look t", "bench echo look t"] {
         tracemq.cmd(line.split_whitespace()).finish().expect_failure(4, &["look", "read-only"]);
     }
@@ -120,9 +108,9 @@ fn read_only_is_obeyed_whatever_the_plugin_thinks() {
 
 #[test]
 fn a_guarded_profile_keeps_what_protects_its_connection() {
-    let tracemq = with_loopback();
-    profile(&tracemq, &format!("add look {NOWHERE} --guard read-only")).expect(0);
-    profile(&tracemq, &format!("add free {NOWHERE}")).expect(0);
+    let tracemq = Tracemq::with_loopback();
+    tracemq.profile(&format!("add look {NOWHERE} --guard read-only")).expect(0);
+    tracemq.profile(&format!("add free {NOWHERE}")).expect(0);
     for line in ["sub look t --careless", "list look --careless"] {
         let done = tracemq.cmd(line.split_whitespace()).finish();
         done.expect_failure(4, &["look is guarded", "--careless", "profile set look --guard none"]);
@@ -165,12 +153,12 @@ fn keys_of_a_guarded_profile_are_written_nowhere() {
 
 #[test]
 fn names_are_checked_and_near_ones_suggested() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     for name in ["../x", "a/b", ".x", "a:b", &"x".repeat(65), "loopback"] {
-        profile(&tracemq, &format!("add {name} {NOWHERE}")).expect(2);
+        tracemq.profile(&format!("add {name} {NOWHERE}")).expect(2);
     }
     assert!(!tracemq.home().join("profiles").exists());
-    profile(&tracemq, &format!("add local {NOWHERE}")).expect(0);
+    tracemq.profile(&format!("add local {NOWHERE}")).expect(0);
     tracemq
         .cmd(["sub", "lcoal", "t"])
         .finish()

@@ -1,12 +1,6 @@
 //! Profiles that are put together by questions on a terminal.
 
-use tracemq_tests::{Tracemq, fixture};
-
-fn with_loopback() -> Tracemq {
-    let tracemq = Tracemq::new();
-    tracemq.add_plugin(&fixture("loopback"));
-    tracemq
-}
+use tracemq_tests::Tracemq;
 
 fn text(tracemq: &Tracemq, name: &str) -> String {
     std::fs::read_to_string(tracemq.home().join(format!("profiles/{name}.toml"))).expect("the profile")
@@ -19,7 +13,7 @@ fn add(tracemq: &Tracemq, words: &[&str]) -> tracemq_tests::Cmd {
 
 #[test]
 fn what_is_missing_is_asked_for() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     let mut terminal = add(&tracemq, &[]).on_terminal();
     terminal.answer("Name of the profile", "a/b");
     terminal.wait_for("is no name for a profile");
@@ -50,7 +44,7 @@ fn what_is_missing_is_asked_for() {
 
 #[test]
 fn what_was_said_is_not_asked_for() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     let mut terminal =
         add(&tracemq, &["--username", "bob", "there", "--level", "low", "--password", "env:PW"])
             .on_terminal();
@@ -74,7 +68,7 @@ fn what_was_said_is_not_asked_for() {
 
 #[test]
 fn a_secret_is_not_echoed_and_ctrl_c_leaves_nothing_behind() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     let begin = || {
         let mut terminal = add(&tracemq, &["p", "--level", "low"]).on_terminal();
         terminal.answer("Protocol (", "loopback");
@@ -102,7 +96,7 @@ fn a_secret_is_not_echoed_and_ctrl_c_leaves_nothing_behind() {
 
 #[test]
 fn a_secret_that_is_typed_is_kept_in_the_vault() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     let begin = |name: &str| {
         let mut terminal = add(&tracemq, &[name, "--level", "low", "--force"]).on_terminal();
         terminal.answer("Protocol (", "loopback");
@@ -135,7 +129,7 @@ fn a_secret_that_is_typed_is_kept_in_the_vault() {
 
 #[test]
 fn without_a_terminal_nothing_is_asked() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     add(&tracemq, &[]).stdin("here\n").finish().expect_failure(2, &["<NAME>", "<URL>", "missing"]);
     add(&tracemq, &["here"]).stdin("loopback\n").finish().expect_failure(2, &["<URL>", "missing"]);
 }

@@ -2,19 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use tracemq_tests::{Cmd, Done, Tracemq, fixture, until};
-
-const NOWHERE: &str = "loopback://127.0.0.1:1";
-
-fn with_loopback() -> Tracemq {
-    let tracemq = Tracemq::new();
-    tracemq.add_plugin(&fixture("loopback"));
-    tracemq
-}
-
-fn profile(tracemq: &Tracemq, line: &str) -> Done {
-    tracemq.cmd(["profile"]).args(line.split_whitespace()).finish()
-}
+use tracemq_tests::{Cmd, Done, NOWHERE, Tracemq, until};
 
 /// A program that does this with the file `$1`, and its call as an editor.
 fn editor(tracemq: &Tracemq, script: &str) -> String {
@@ -60,7 +48,7 @@ fn kept(tracemq: &Tracemq, done: &Done) -> String {
 
 #[test]
 fn an_edit_that_is_good_replaces_and_its_comments_stay() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     write(&tracemq, "p", &format!("# mine\nurl = \"{NOWHERE}\" # here\n"));
     let script = "test \"$(stat -c %a \"$1\")\" = 600\nprintf '[connection]\\nqueue = 9\\n' >>\"$1\"";
     let done = edit(&tracemq, "p", script).finish().expect(0);
@@ -74,7 +62,7 @@ fn an_edit_that_is_good_replaces_and_its_comments_stay() {
 
 #[test]
 fn an_edit_that_is_bad_is_kept_aside() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     let before = format!("url = \"{NOWHERE}\"\n");
     for (script, parts) in [
         ("echo 'url = ' >\"$1\"", &["profile p", "line 1"][..]),
@@ -117,7 +105,7 @@ fn an_edit_that_is_bad_is_kept_aside() {
 
 #[test]
 fn an_edit_of_what_somebody_else_changed_meanwhile_is_refused_and_kept() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     write(&tracemq, "p", &format!("url = \"{NOWHERE}\"\n"));
     let go = tracemq.home().join("go");
     let script = format!(
@@ -127,7 +115,7 @@ fn an_edit_of_what_somebody_else_changed_meanwhile_is_refused_and_kept() {
     let editing = edit(&tracemq, "p", &script).start();
     let there = go.with_extension("there");
     until(tracemq_tests::SHORT, || there.exists().then_some(())).expect("the editor has been started");
-    profile(&tracemq, "set p --group plant").expect(0);
+    tracemq.profile("set p --group plant").expect(0);
     std::fs::write(&go, "").expect("the home can be written to");
     let done = editing.wait().expect_failure(1, &["changed", "somebody else"]);
     assert_eq!(kept(&tracemq, &done), format!("url = \"{NOWHERE}\"\nguard = \"read-only\"\n"));
@@ -136,7 +124,7 @@ fn an_edit_of_what_somebody_else_changed_meanwhile_is_refused_and_kept() {
 
 #[test]
 fn on_a_terminal_a_bad_edit_may_be_edited_again() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     write(&tracemq, "p", &format!("url = \"{NOWHERE}\"\n"));
     // Bad the first time, mended the second.
     let script = "if grep -q levle \"$1\"; then sed -i s/levle/level/ \"$1\"; \
@@ -158,24 +146,24 @@ fn on_a_terminal_a_bad_edit_may_be_edited_again() {
 
 #[test]
 fn group_colour_and_guard_are_set_and_taken_away() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     let before = format!("# mine\nurl = \"{NOWHERE}\"\n\n# of the plant\n[connection]\nqueue = 9\n");
     write(&tracemq, "p", &before);
-    profile(&tracemq, "set p --group plant --color bright-red --guard read-only").expect(0);
+    tracemq.profile("set p --group plant --color bright-red --guard read-only").expect(0);
     let marked = text(&tracemq, "p");
     for part in ["# mine\n", "# of the plant\n", "group = \"plant\"\n", "color = \"bright-red\"\n"] {
         assert!(marked.contains(part), "{part} is missing in\n{marked}");
     }
-    profile(&tracemq, &format!("add q {NOWHERE} --profile-group plant --profile-color green")).expect(0);
-    profile(&tracemq, &format!("add a {NOWHERE}")).expect(0);
-    let listed = profile(&tracemq, "list").expect(0).lines();
+    tracemq.profile(&format!("add q {NOWHERE} --profile-group plant --profile-color green")).expect(0);
+    tracemq.profile(&format!("add a {NOWHERE}")).expect(0);
+    let listed = tracemq.profile("list").expect(0).lines();
     let starts: Vec<&str> = listed.iter().filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(starts, ["a", "plant:", "p", "q"], "{listed:?}");
     assert!(listed[3].ends_with("read-only"), "{listed:?}");
-    let json = profile(&tracemq, "list --json --group plant").expect(0).lines();
+    let json = tracemq.profile("list --json --group plant").expect(0).lines();
     let first: serde_json::Value = serde_json::from_str(&json[0]).expect("JSON");
     assert_eq!((&first["group"], &first["color"]), (&"plant".into(), &"bright-red".into()));
-    assert_eq!(profile(&tracemq, "list --names --group plant").expect(0).lines(), ["p", "q"]);
+    assert_eq!(tracemq.profile("list --names --group plant").expect(0).lines(), ["p", "q"]);
     tracemq
         .cmd(["pub", "p", "t", "x"])
         .finish()
@@ -185,46 +173,46 @@ fn group_colour_and_guard_are_set_and_taken_away() {
     terminal.wait_for("\u{1b}[91mp\u{1b}[0m");
     terminal.expect(0);
 
-    profile(&tracemq, "set p --color none --guard none").expect(0);
+    tracemq.profile("set p --color none --guard none").expect(0);
     tracemq.cmd(["profile", "set", "p", "--group", ""]).finish().expect(0);
     assert_eq!(text(&tracemq, "p"), before);
-    let done = profile(&tracemq, "set p").expect(0);
+    let done = tracemq.profile("set p").expect(0);
     assert!(done.stderr.contains("nothing was changed"), "{done:?}");
-    profile(&tracemq, "set p --color mauve").expect_failure(2, &["mauve", "magenta"]);
-    profile(&tracemq, "set none --color red").expect_failure(2, &["no profile \"none\""]);
+    tracemq.profile("set p --color mauve").expect_failure(2, &["mauve", "magenta"]);
+    tracemq.profile("set none --color red").expect_failure(2, &["no profile \"none\""]);
     tracemq.cmd(["profile", "set", "p", "--group", "a\nb"]).finish().expect_failure(2, &["--group"]);
 }
 
 #[test]
 fn copies_and_renames_take_no_place_unasked() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     let content = format!("# mine\nurl = \"{NOWHERE}\"\n");
     write(&tracemq, "a", &content);
     write(&tracemq, "b", &format!("url = \"{NOWHERE}/b\"\n"));
     for command in ["copy", "rename"] {
-        profile(&tracemq, &format!("{command} a b")).expect_failure(2, &["b already", "--force"]);
-        profile(&tracemq, &format!("{command} none c")).expect_failure(2, &["no profile \"none\""]);
-        profile(&tracemq, &format!("{command} a loopback")).expect_failure(2, &["name of a protocol"]);
-        profile(&tracemq, &format!("{command} a ../c")).expect_failure(2, &["no name for a profile"]);
-        profile(&tracemq, &format!("{command} a a")).expect(2);
+        tracemq.profile(&format!("{command} a b")).expect_failure(2, &["b already", "--force"]);
+        tracemq.profile(&format!("{command} none c")).expect_failure(2, &["no profile \"none\""]);
+        tracemq.profile(&format!("{command} a loopback")).expect_failure(2, &["name of a protocol"]);
+        tracemq.profile(&format!("{command} a ../c")).expect_failure(2, &["no name for a profile"]);
+        tracemq.profile(&format!("{command} a a")).expect(2);
     }
     assert!(text(&tracemq, "b").contains("/b"));
-    profile(&tracemq, "copy a c").expect(0);
+    tracemq.profile("copy a c").expect(0);
     assert_eq!((text(&tracemq, "a"), text(&tracemq, "c")), (content.clone(), content.clone()));
-    profile(&tracemq, "copy a b --force").expect(0);
-    profile(&tracemq, "rename c d").expect(0);
-    profile(&tracemq, "rename d b --force").expect(0);
-    assert_eq!(profile(&tracemq, "list --names").expect(0).lines(), ["a", "b"]);
+    tracemq.profile("copy a b --force").expect(0);
+    tracemq.profile("rename c d").expect(0);
+    tracemq.profile("rename d b --force").expect(0);
+    assert_eq!(tracemq.profile("list --names").expect(0).lines(), ["a", "b"]);
     assert_eq!(text(&tracemq, "b"), content);
-    profile(&tracemq, "remove a none").expect_failure(2, &["no profile \"none\""]);
+    tracemq.profile("remove a none").expect_failure(2, &["no profile \"none\""]);
     assert_eq!(text(&tracemq, "a"), content, "none is removed when one isn't there");
-    profile(&tracemq, "remove a b a").expect(0);
-    assert_eq!(profile(&tracemq, "list --names").expect(0).text(), "");
+    tracemq.profile("remove a b a").expect(0);
+    assert_eq!(tracemq.profile("list --names").expect(0).text(), "");
 }
 
 #[test]
 fn names_of_an_earlier_version_are_read_told_of_and_brought_up_to_date() {
-    let tracemq = with_loopback();
+    let tracemq = Tracemq::with_loopback();
     let old = "url = \"loopback://\"\n[connection] # of 0.1\nclient = \"oven\" # mine\nsign = true\n";
     let new = old.replace("client =", "client_name =");
     write(&tracemq, "p", old);
@@ -238,13 +226,13 @@ fn names_of_an_earlier_version_are_read_told_of_and_brought_up_to_date() {
     assert!(done.stderr.contains(told) && done.stderr.contains("tracemq profile set p"), "{done:?}");
     assert_eq!(text(&tracemq, "p"), old, "using it changes nothing");
 
-    profile(&tracemq, "copy p q").expect(0);
+    tracemq.profile("copy p q").expect(0);
     assert_eq!(text(&tracemq, "q"), new);
     let done = edit(&tracemq, "p", "grep -q client_name \"$1\"").finish().expect(0);
     assert!(done.stderr.contains(told) && done.stderr.contains("saved"), "{done:?}");
     assert_eq!(text(&tracemq, "p"), new);
     write(&tracemq, "p", old);
-    profile(&tracemq, "set p").expect(0);
+    tracemq.profile("set p").expect(0);
     assert_eq!(text(&tracemq, "p"), new);
 
     // Both names: today's counts, and the other is told of.
@@ -254,7 +242,7 @@ fn names_of_an_earlier_version_are_read_told_of_and_brought_up_to_date() {
         done.text().contains("oven") && done.stderr.contains("name in the profile p is not used"),
         "{done:?}"
     );
-    profile(&tracemq, "set p").expect(0);
+    tracemq.profile("set p").expect(0);
     assert_eq!(text(&tracemq, "p"), new);
 
     // What is gone is named with what to do, and what is unknown stays in the file whatever rewrites it.
@@ -268,8 +256,8 @@ fn names_of_an_earlier_version_are_read_told_of_and_brought_up_to_date() {
         let text_with = new.replace("sign", &format!("{key} = 1 # ?\nsign"));
         write(&tracemq, "p", &text_with);
         tracemq.cmd(["list", "p", "options"]).finish().expect_failure(2, parts);
-        profile(&tracemq, "set p --group g").expect(0);
-        profile(&tracemq, "copy p q --force").expect(0);
+        tracemq.profile("set p --group g").expect(0);
+        tracemq.profile("copy p q --force").expect(0);
         let expected = text_with.replace("loopback://\"\n", "loopback://\"\ngroup = \"g\"\n");
         assert_eq!((text(&tracemq, "p"), text(&tracemq, "q")), (expected.clone(), expected));
     }

@@ -1,9 +1,7 @@
 //! `profile test`: what it tells of the steps of connecting, for every plugin.
 
 use serde_json::Value;
-use tracemq_tests::{
-    Certificates, Done, Listener, Mosquitto, Relay, RelayKind, Run, Tracemq, fixture, free_port,
-};
+use tracemq_tests::{Certificates, Done, Listener, Mosquitto, Relay, RelayKind, Run, Tracemq, free_port};
 
 fn test(tracemq: &Tracemq, targets: &[&str]) -> Done {
     tracemq.cmd(["profile", "test", "--json"]).args(targets).finish()
@@ -143,8 +141,7 @@ fn dtls_is_a_step_and_silence_is_waited_for_no_longer_than_asked() {
 
 #[test]
 fn a_plugin_that_tells_of_no_step_has_its_total() {
-    let tracemq = Tracemq::new();
-    tracemq.add_plugin(&fixture("loopback"));
+    let tracemq = Tracemq::with_loopback();
     tracemq.cmd(["profile", "add", "here", "loopback://", "--delay", "50ms"]).finish().expect(0);
     let done = test(&tracemq, &["here"]).expect(0);
     let report = &reports(&done)[0];
