@@ -25,30 +25,41 @@ pub fn formats(catalog: &Catalog) -> Vec<&ImportFormat> {
     catalog.entries().iter().filter_map(Entry::descriptor).flat_map(|plugin| &plugin.imports).collect()
 }
 
-/// What the plugins make of a file. `format` is the one that the user named, `name` the file's name without its folder.
+/// What the plugins make of a file. `from` is what the user said of it, `FORMAT` or `PLUGIN:FORMAT`, `name` the file's name
+/// without its folder.
 ///
 /// # Errors
 /// No plugin knows it, or several do; it is damaged.
 pub fn read(
     content: &[u8],
-    format: Option<&str>,
+    from: Option<&str>,
     name: &str,
     catalog: &Catalog,
 ) -> Result<(Plan, String), Failure> {
+    let (id, format) = match from.map(|from| from.split_once(':').ok_or(from)) {
+        Some(Ok((id, format))) => (Some(id), Some(format)),
+        Some(Err(format)) => (None, Some(format)),
+        None => (None, None),
+    };
     let declares = |entry: &&Entry| {
-        entry.descriptor().is_some_and(|plugin| match format {
-            Some(format) => plugin.imports.iter().any(|known| known.id == format),
-            None => !plugin.imports.is_empty(),
+        entry.descriptor().filter(|plugin| id.is_none_or(|id| id == plugin.id)).is_some_and(|plugin| {
+            match format {
+                Some(format) => plugin.imports.iter().any(|known| known.id == format),
+                None => !plugin.imports.is_empty(),
+            }
         })
     };
-    let readers: Vec<&Entry> = catalog.entries().iter().filter(declares).collect();
-    if readers.is_empty() {
-        return Err(unknown(format, catalog));
-    }
     let mut found = Vec::new();
     let mut broken = None;
-    for entry in readers {
-        let plugin = entry.load()?;
+    for entry in catalog.entries().iter().filter(declares) {
+        let plugin = match entry.load() {
+            Ok(plugin) => plugin,
+            // Another may read it.
+            Err(failure) => {
+                broken.get_or_insert(failure);
+                continue;
+            }
+        };
         match session::import(&plugin, format.unwrap_or_default(), name, content) {
             Ok(Some(import)) => found.push((entry, import)),
             Ok(None) => {}
@@ -61,30 +72,29 @@ pub fn read(
             }
         }
     }
-    match (found.len(), broken) {
-        (1, _) => {}
-        (0, Some(failure)) => return Err(failure),
-        (0, None) => return Err(unknown(format, catalog)),
+    match (&found[..], broken) {
+        ([_], _) => {}
+        ([], Some(failure)) => return Err(failure),
+        ([], None) => return Err(unknown(from, catalog)),
         _ => {
-            let formats: Vec<&str> = found.iter().map(|(_, import)| import.format.as_str()).collect();
-            return Err(Failure::usage(format!(
-                "the file may be of several formats: {}",
-                formats.join(", ")
-            ))
-            .hint("say which with --from"));
+            let id = |entry: &Entry| entry.descriptor().map_or("", |plugin| &plugin.id).to_owned();
+            let readers = found.iter().map(|(entry, import)| format!("{}:{}", id(entry), import.format));
+            let readers = readers.collect::<Vec<_>>().join(" or ");
+            return Err(Failure::usage("several plugins can read the file")
+                .hint(format!("say which of them is to, with --from {readers}")));
         }
     }
-    let Some((entry, import)) = found.pop() else { return Err(unknown(format, catalog)) };
+    let Some((entry, import)) = found.pop() else { return Err(unknown(from, catalog)) };
     let descriptor = entry.descriptor().ok_or_else(|| Failure::plugin("the plugin is not usable"))?;
     let title = descriptor.imports.iter().find(|known| known.id == import.format);
     let title = title.map_or_else(|| import.format.clone(), |format| format.title.clone());
     Ok((plan(import, descriptor, catalog)?, title))
 }
 
-fn unknown(format: Option<&str>, catalog: &Catalog) -> Failure {
+fn unknown(from: Option<&str>, catalog: &Catalog) -> Failure {
     let known: Vec<String> =
         formats(catalog).iter().map(|format| format!("{} ({})", format.id, format.title)).collect();
-    let failure = Failure::usage(match format {
+    let failure = Failure::usage(match from {
         Some(format) => format!("no plugin reads the format {format:?}"),
         None => "this is no export of tracemq, and no plugin knows what else it is".to_owned(),
     });

@@ -42,7 +42,7 @@ pub fn command() -> Command {
         .arg(
             Arg::new("from")
                 .long("from")
-                .value_name("FORMAT")
+                .value_name("[PLUGIN:]FORMAT")
                 .help("What the file is, if it isn't recognised; `tracemq plugin info` tells which formats a plugin reads"),
         )
         .arg(
