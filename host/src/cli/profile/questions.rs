@@ -102,6 +102,7 @@ pub fn options(
 fn question(spec: &Spec, more: &str) -> String {
     let title = if spec.title.is_empty() { spec.name.replace('_', " ") } else { spec.title.clone() };
     let help = spec.help.lines().next().unwrap_or_default();
+    let help = if help == title { "" } else { help };
     match (help, more) {
         ("", "") => title,
         (text, "") | ("", text) => format!("{title} ({text})"),
