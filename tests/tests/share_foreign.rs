@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use toml::Table;
-use tracemq_tests::{Certificates, Done, Tracemq, assert_hidden, assert_hidden_below, stored_profile};
+use tracemq_tests::{
+    Certificates, Done, Tracemq, assert_hidden, assert_hidden_below, fixture, stored_profile,
+};
 
 const SECRETS: [&str; 2] = ["hunter2+/=", "hunter3"];
 
@@ -80,7 +82,24 @@ fn urls_of_every_protocol() {
             "password",
             "hunter3",
         ),
+        (
+            "nats://ann:hunter3@c.example:4222,nats://ann:hunter3@d.example",
+            "c.example",
+            "nats",
+            "nats://c.example:4222,nats://d.example",
+            "password",
+            "hunter3",
+        ),
         ("coap://thing.example/a", "thing.example", "coap", "coap://thing.example/a", "", ""),
+        // Nothing is secret in it.
+        (
+            "wss://stream.example:9443/ws/btcusdt@trade",
+            "stream.example",
+            "websocket",
+            "wss://stream.example:9443/ws/btcusdt@trade",
+            "",
+            "",
+        ),
     ] {
         let done = tracemq.cmd(["profile", "import", url, "--yes"]).finish().expect(0);
         assert_hidden("hunter3", done.stderr.as_bytes(), "stderr");
@@ -289,6 +308,29 @@ fn what_nobody_knows_is_refused_with_what_is_known() {
     let file = write(&folder, "x.json", "{}");
     let done = tracemq.cmd(["profile", "import", "--yes", "--from", "postman"]).arg(&file).finish();
     done.expect_failure(2, &["no plugin reads the format \"postman\"", "mqttx"]);
+}
+
+#[test]
+fn of_two_plugins_that_read_a_file_the_user_chooses() {
+    let (tracemq, folder) = (Tracemq::new(), elsewhere());
+    tracemq.add_plugin(&fixture("twin"));
+    let file = write(&folder, "mosquitto_sub", "-h broker.example\n-i bench\n");
+    let run = |from: &[&str]| tracemq.cmd(["profile", "import", "--yes"]).arg(&file).args(from).finish();
+    // They call the format by one name.
+    for from in [&[][..], &["--from", "mosquitto"]] {
+        let done = run(from).expect_failure(2, &["several plugins", "mqtt:mosquitto", "twin:mosquitto"]);
+        assert!(done.reason().contains("--from"), "{done:?}");
+    }
+    assert!(!tracemq.home().join("profiles").exists());
+    run(&["--from", "twin:mosquitto"]).expect(0);
+    assert_eq!(stored_profile(&tracemq, "of-twin")["protocol"].as_str(), Some("twin"));
+    run(&["--from", "mqtt:mosquitto", "--name", "ours"]).expect(0);
+    assert_eq!(stored_profile(&tracemq, "ours")["url"].as_str(), Some("mqtt://broker.example:1883"));
+    run(&["--from", "twin:mqttx"]).expect_failure(2, &["no plugin reads the format \"twin:mqttx\""]);
+    // What one of them alone takes for its own needs no words.
+    let file = write(&folder, "mosquitto_sub", "# ours\n-h broker.example\n");
+    tracemq.cmd(["profile", "import", "--yes"]).arg(&file).args(["--name", "alone"]).finish().expect(0);
+    assert_eq!(stored_profile(&tracemq, "alone")["protocol"].as_str(), Some("mqtt"));
 }
 
 #[test]

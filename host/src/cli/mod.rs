@@ -80,6 +80,9 @@ fn run(argv: &[OsString]) -> Result<(), Failure> {
         }
         _ => {}
     }
+    // Wherever it was typed: in the place of a name, say.
+    let urls = words.iter().filter_map(|word| word.to_str()).filter(|word| word.contains("://"));
+    urls.for_each(redact::register_url);
     let dirs = args::plugin_dirs(words);
     let places = args::Flags::of(&Command::new("tracemq")).positionals(words);
     let name = places.first().and_then(|place| words[*place].to_str()).unwrap_or_default();

@@ -5,18 +5,21 @@
 //! names the part that is wrong without repeating a password.
 
 use crate::options::Credentials;
-use crate::redact::{self, MASK, secret_name, secret_part};
+use crate::redact::{self, decoded, servers};
 use std::fmt;
 use tracemq_plugin_api::sdk::Descriptor;
 
-pub use crate::redact::is_connection_string;
+pub use crate::redact::{is_connection_string, masked_url as masked};
 
 /// A URL, taken apart.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
     /// In small letters.
     pub scheme: String,
+    /// The first that stand in it.
     pub credentials: Credentials,
+    /// The users without a password.
+    alone: Vec<String>,
     pub hosts: Vec<Host>,
     /// The URL without its secrets.
     pub shown: String,
@@ -46,57 +49,9 @@ pub fn scheme_of(text: &str) -> Option<String> {
         true => before.rsplit('=').next().unwrap_or_default(),
         false => before,
     };
+    let scheme = scheme.trim_start();
     let good = scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(fits);
     good.then(|| scheme.to_ascii_lowercase())
-}
-
-/// The text as it may be shown, whether it is a good URL or not.
-pub fn masked(text: &str) -> String {
-    if is_connection_string(text) {
-        let parts = text.split(';').filter(|part| !part.is_empty()).map(|part| match part.split_once('=') {
-            Some((name, value)) if value.contains("://") => format!("{name}={}", masked_url(value)),
-            Some((name, _)) if secret_part(name) => format!("{name}={MASK}"),
-            _ => part.to_owned(),
-        });
-        return parts.collect::<Vec<_>>().join(";");
-    }
-    masked_url(text)
-}
-
-fn masked_url(text: &str) -> String {
-    let start = text.find("://").map_or(0, |at| at + 3);
-    let (head, rest) = text.split_at(start);
-    // Up to the last @: a password may hold an @, / or ? that should have been encoded.
-    let rest = match rest.rsplit_once('@') {
-        Some((user, host)) => match user.split_once(':') {
-            Some((name, _)) => format!("{name}:{MASK}@{host}"),
-            None => rest.to_owned(),
-        },
-        None => rest.to_owned(),
-    };
-    match rest.split_once('?') {
-        None => format!("{head}{rest}"),
-        Some((path, query)) => {
-            let parts = query.split('&').map(|part| match part.split_once('=') {
-                Some((name, _)) if secret_name(name) => format!("{name}={MASK}"),
-                _ => part.to_owned(),
-            });
-            format!("{head}{path}?{}", parts.collect::<Vec<_>>().join("&"))
-        }
-    }
-}
-
-/// The text without the password that [`masked`] would hide, for a command that says it otherwise.
-pub fn without_password(text: &str) -> String {
-    masked(text).replacen(&format!(":{MASK}@"), "@", 1)
-}
-
-/// The URL without its user, for a command that says it otherwise.
-pub fn without_user(text: &str) -> String {
-    let start = text.find("://").map_or(0, |at| at + 3);
-    let (scheme, rest) = text.split_at(start);
-    let hosts = rest.rsplit_once('@').map_or(rest, |(_, hosts)| hosts);
-    format!("{scheme}{hosts}")
 }
 
 /// Whether the user of a URL is a secret of the protocol's, when no password goes with it.
@@ -107,9 +62,11 @@ pub fn user_is_token(descriptor: &Descriptor) -> bool {
 impl Address {
     /// Whether the user is a token, which then is made known as secret.
     pub fn has_token(&self, descriptor: &Descriptor) -> bool {
-        let user = self.credentials.user.as_deref();
-        let token = user.filter(|_| self.credentials.password.is_none() && user_is_token(descriptor));
-        token.inspect(|token| redact::register(token)).is_some()
+        let is_token = user_is_token(descriptor) && !self.alone.is_empty();
+        if is_token {
+            self.alone.iter().for_each(|token| redact::register(token));
+        }
+        is_token
     }
 
     /// Takes a URL apart, and makes its secrets known. The error says which part is wrong.
@@ -130,37 +87,41 @@ impl Address {
             return wrong(format!("{before:?} is no scheme (a letter, then letters, digits, +, - and .)"));
         };
         if is_connection_string(text) {
-            return Ok(Address { scheme, credentials: Credentials::default(), hosts: Vec::new(), shown });
+            let (credentials, alone, hosts) = Default::default();
+            return Ok(Address { scheme, credentials, alone, hosts, shown });
         }
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, after) = rest.split_at(end);
-        let (user, hosts) = match authority.rsplit_once('@') {
-            Some((user, hosts)) => (Some(user), hosts),
-            // An @ further on, and what looked like the host has a colon: the password was not encoded.
-            None if authority.contains(':')
-                && after.split(['?', '#']).next().unwrap_or_default().contains('@') =>
-            {
-                if port_of(authority).is_err() {
-                    return wrong(
-                        "a password with /, ? or # in it must write them as %2F, %3F and %23".into(),
-                    );
-                }
-                (None, authority)
+        let (logins, hosts): (Vec<&str>, Vec<&str>) = match servers(text) {
+            Some(servers) => (
+                servers.iter().filter_map(|server| server.login).collect(),
+                servers.iter().map(|server| server.host).collect(),
+            ),
+            None => {
+                let (authority, after) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+                let (login, hosts) = match authority.rsplit_once('@') {
+                    Some((login, hosts)) => (Some(login), hosts),
+                    // An @ further on, and what looks like the host has a colon: the password was not encoded.
+                    None if authority.contains(':') && after.contains('@') => {
+                        return wrong(
+                            "a password with /, ? or # in it must write them as %2F, %3F and %23".into(),
+                        );
+                    }
+                    None => (None, authority),
+                };
+                (Vec::from_iter(login), hosts.split(',').filter(|_| !hosts.is_empty()).collect())
             }
-            None => (None, authority),
         };
-        let credentials = match user.map(credentials).transpose() {
-            Ok(credentials) => credentials.unwrap_or_default(),
+        let logins = match logins.into_iter().map(credentials).collect::<Result<Vec<_>, _>>() {
+            Ok(logins) => logins,
             Err(why) => return wrong(why),
         };
-        let mut list = Vec::new();
-        for host in hosts.split(',').filter(|_| !hosts.is_empty()) {
-            match port_of(host) {
-                Ok(host) => list.push(host),
-                Err(why) => return wrong(why),
-            }
-        }
-        Ok(Address { scheme, credentials, hosts: list, shown })
+        let hosts = match hosts.into_iter().map(port_of).collect() {
+            Ok(hosts) => hosts,
+            Err(why) => return wrong(why),
+        };
+        let alone = logins.iter().filter(|login| login.password.is_none());
+        let alone = alone.filter_map(|login| login.user.clone()).collect();
+        let credentials = logins.into_iter().next().unwrap_or_default();
+        Ok(Address { scheme, credentials, alone, hosts, shown })
     }
 }
 
@@ -211,26 +172,6 @@ fn port_of(text: &str) -> Result<Host, String> {
         },
     };
     Ok(Host { name: name.to_owned(), port })
-}
-
-/// Undoes percent-encoding.
-fn decoded(text: &str) -> Result<String, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        rest = after;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        let Some(byte) = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) else {
-            return Err("has a % without two hexadecimal digits after it (a % itself is written %25)".into());
-        };
-        bytes.push(byte);
-        rest = &after[2..];
-    }
-    String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".into())
 }
 
 #[cfg(test)]
@@ -313,7 +254,13 @@ mod tests {
     }
 
     #[test]
-    fn masks_secrets_in_a_query() {
-        assert_eq!(masked("ws://h/p?token=abc&x=1"), "ws://h/p?token=***&x=1");
+    fn each_of_several_servers_may_have_a_login() {
+        let url = parse("x://a:b@h:1,x://c@i/,d:e@[::1]:2");
+        assert_eq!(
+            (url.credentials.user.as_deref(), url.credentials.password.as_deref()),
+            (Some("a"), Some("b"))
+        );
+        assert_eq!(url.alone, ["c"]);
+        assert_eq!(url.hosts.iter().map(Host::to_string).collect::<Vec<_>>(), ["h:1", "i", "[::1]:2"]);
     }
 }

@@ -12,13 +12,13 @@
 mod forms;
 mod parts;
 
-pub use parts::{is_connection_string, register_url, secret_name, secret_part};
+pub use parts::{decoded, is_connection_string, masked_url, register_url, secret_name, servers};
 
 use forms::Form;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 use zeroize::{Zeroize, Zeroizing};
@@ -129,9 +129,14 @@ pub fn text(text: &str) -> Cow<'_, str> {
 fn masked<'a>(text: &'a str, forms: &[Form]) -> Cow<'a, str> {
     let mut places = Vec::new();
     forms.iter().for_each(|form| form.find(text.as_bytes(), &mut places));
-    if places.is_empty() {
-        return Cow::Borrowed(text);
+    match places.is_empty() {
+        true => Cow::Borrowed(text),
+        false => Cow::Owned(mask(text, places)),
     }
+}
+
+/// The text with these places masked.
+fn mask(text: &str, mut places: Vec<Range<usize>>) -> String {
     places.sort_unstable_by_key(|place| (place.start, place.end));
     let mut out = String::with_capacity(text.len());
     let mut shown_to = 0;
@@ -146,7 +151,7 @@ fn masked<'a>(text: &'a str, forms: &[Form]) -> Cow<'a, str> {
         shown_to = masked_to;
     }
     out.push_str(&text[shown_to..]);
-    Cow::Owned(out)
+    out
 }
 
 /// Masks the texts in a value, so that it stays well-formed. Names and numbers stay: they are the host's or a plugin's own.

@@ -1,85 +1,163 @@
-//! The secret parts of a URL or of a connection string of `Name=value;` parts. What is shown of them is `cli::url`'s matter.
+//! The secret parts of a URL or of a connection string of `Name=value;` parts, whether it is a good one or not: what is masked
+//! when it is shown, and what is made known as secret.
+//!
+//! What a URL's syntax takes for a host and its port is no password: there may be an @ in a path. Where the syntax finds no host,
+//! a password may hold what should have been encoded, and all up to the last @ is one.
 
-use super::register;
+use super::{mask, register};
 
-/// Whether what bears this name in a query or a connection string is secret.
+/// Whether what bears this name in a query, a header or a connection string is secret.
 pub fn secret_name(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["password", "passwd", "secret", "token", "signature", "sig", "apikey", "api_key"]
-        .iter()
-        .any(|word| name.contains(word))
-}
-
-/// Whether a part of a connection string is secret, by its name.
-pub fn secret_part(name: &str) -> bool {
-    name.to_ascii_lowercase().ends_with("key") || secret_name(name)
+    const WITHIN: [&str; 13] = [
+        "passw",
+        "passphrase",
+        "pwd",
+        "secret",
+        "token",
+        "sig",
+        "authorization",
+        "authentication",
+        "credential",
+        "jwt",
+        "bearer",
+        "cookie",
+        "apikey",
+    ];
+    let letters = name.chars().filter(char::is_ascii_alphanumeric);
+    let name: String = letters.map(|c| c.to_ascii_lowercase()).collect();
+    WITHIN.iter().any(|word| name.contains(word))
+        || ["key", "auth"].iter().any(|end| name.ends_with(end))
+        || ["pass", "pw", "sas"].contains(&name.as_str())
 }
 
 /// Whether a text is a list of `Name=value` parts with semicolons between them.
 pub fn is_connection_string(text: &str) -> bool {
     let Some((name, _)) = text.split_once('=') else { return false };
-    text.contains(';') && !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric())
+    let name = name.trim();
+    let fits = |c: char| c.is_ascii_alphanumeric() || " _-".contains(c);
+    !name.is_empty() && name.chars().all(fits) && (text.contains(';') || secret_name(name))
 }
 
-/// Makes the secret parts of a text known, whether it is a good URL or not.
+/// Makes the secret parts of a text known.
 pub fn register_url(text: &str) {
-    parts(text, &mut |part| {
+    secrets(text, &mut |part| {
         register(part);
-        if let Some(decoded) = decoded(part) {
+        if let Ok(decoded) = decoded(part) {
             register(&decoded);
         }
     });
 }
 
-fn parts(text: &str, found: &mut impl FnMut(&str)) {
-    if is_connection_string(text) {
-        for (name, value) in text.split(';').filter_map(|part| part.split_once('=')) {
-            if value.contains("://") {
-                of_url(value, found);
-            } else if secret_part(name) {
-                found(value);
-            }
-        }
-        return;
-    }
-    of_url(text, found);
+/// The text as it may be shown.
+pub fn masked_url(text: &str) -> String {
+    let mut places = Vec::new();
+    secrets(text, &mut |part| {
+        let start = part.as_ptr() as usize - text.as_ptr() as usize;
+        places.push(start..start + part.len());
+    });
+    mask(text, places)
 }
 
-fn of_url(text: &str, found: &mut impl FnMut(&str)) {
+fn secrets<'a>(text: &'a str, found: &mut impl FnMut(&'a str)) {
+    if !is_connection_string(text) {
+        return of_url(text, found);
+    }
+    for (name, value) in text.split(';').filter_map(|part| part.split_once('=')) {
+        match secret_name(name) {
+            // The name of a key is none.
+            true => found(value.trim()),
+            false => of_url(value, found),
+        }
+    }
+}
+
+fn of_url<'a>(text: &'a str, found: &mut impl FnMut(&'a str)) {
     let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
-    // Up to the last @: a password may hold an @, / or ? that should have been encoded.
-    let rest = match rest.rsplit_once('@') {
-        Some((user, host)) => match user.split_once(':') {
-            Some((_, password)) => {
+    let at = rest.rfind('@').unwrap_or(0);
+    match servers(text) {
+        Some(servers) => {
+            for login in servers.iter().filter_map(|server| server.login) {
+                let Some((_, password)) = login.split_once(':') else { continue };
                 found(password);
-                host
+                // If it should have been encoded, it goes on to the last @.
+                let start = password.as_ptr() as usize - rest.as_ptr() as usize;
+                if servers.len() == 1 && at > start + password.len() {
+                    found(&rest[start..at]);
+                }
             }
-            None => rest,
-        },
-        None => rest,
-    };
-    let rest = rest.split('#').next().unwrap_or_default();
-    if let Some((_, query)) = rest.split_once('?') {
-        let pairs = query.split('&').filter_map(|part| part.split_once('='));
-        pairs.filter(|(name, _)| secret_name(name)).for_each(|(_, value)| found(value));
+        }
+        None => {
+            if let Some((_, password)) = rest[..at].split_once(':') {
+                found(password);
+                found(password.split(['/', '?', '#']).next().unwrap_or_default());
+            }
+        }
+    }
+    let query = rest.find(['?', '#']).map_or("", |start| &rest[start..]);
+    for (start, _) in query.match_indices(['?', '&', ';', '#']) {
+        let Some((name, value)) = query[start + 1..].split_once('=') else { break };
+        if !name.contains(['&', ';', '#']) && secret_name(name) {
+            let value = value.split('&').next().unwrap_or_default();
+            found(value);
+            found(value.split('#').next().unwrap_or_default());
+        }
     }
 }
 
-/// Undoes percent-encoding; `None` when there is none, or not a whole one.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        rest = after;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
+/// A server that a URL names.
+pub struct Server<'a> {
+    /// `USER`, `USER:PASSWORD` or `:PASSWORD`.
+    pub login: Option<&'a str>,
+    /// `HOST` or `HOST:PORT`.
+    pub host: &'a str,
+}
+
+/// The servers of a URL: one, or several with commas between them, which may have a scheme each. `None`: a part is none.
+pub fn servers(text: &str) -> Option<Vec<Server<'_>>> {
+    let (_, mut rest) = text.split_once("://")?;
+    let mut servers = Vec::new();
+    loop {
+        if let Some((scheme, after)) = rest.split_once("://")
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+        {
+            rest = after;
         }
-        let hex = std::str::from_utf8(after.get(..2)?).ok()?;
-        bytes.push(u8::from_str_radix(hex, 16).ok()?);
-        rest = &after[2..];
+        let (authority, after) = rest.split_at(rest.find(['/', '?', '#', ',']).unwrap_or(rest.len()));
+        let (login, host) = match authority.rsplit_once('@') {
+            Some((login, host)) => (Some(login), host.trim()),
+            None => (None, authority.trim()),
+        };
+        let port = host.rsplit_once(']').map_or(host, |(_, port)| port).split_once(':');
+        if host.is_empty() || port.is_some_and(|(_, port)| !port.is_empty() && port.parse::<u16>().is_err()) {
+            return None;
+        }
+        servers.push(Server { login, host });
+        match after.strip_prefix("/,").or_else(|| after.strip_prefix(',')) {
+            Some(more) => rest = more.trim_start(),
+            None => return Some(servers),
+        }
     }
-    text.contains('%').then(|| String::from_utf8(bytes).ok())?
+}
+
+/// Undoes percent-encoding.
+///
+/// # Errors
+/// What is wrong, to follow the name of the part.
+pub fn decoded(text: &str) -> Result<String, &'static str> {
+    const WRONG: &str = "has a % without two hexadecimal digits after it (a % itself is written %25)";
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        bytes.push(match byte {
+            b'%' => digit()
+                .zip(digit())
+                .and_then(|(high, low)| u8::try_from(high * 16 + low).ok())
+                .ok_or(WRONG)?,
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8 text")
 }
 
 #[cfg(test)]
@@ -88,17 +166,47 @@ mod tests {
 
     #[test]
     fn what_is_secret_in_a_url() {
-        let found = |text: &str| {
-            let mut all = Vec::new();
-            parts(text, &mut |part| all.push(part.to_owned()));
-            all
-        };
-        assert_eq!(found("x://ann:p%40ss@h:1/a?token=abc&x=1#f"), ["p%40ss", "abc"]);
-        assert_eq!(found("x://u:a/b@c@h"), ["a/b@c"]);
-        assert_eq!(found("x://h/p"), Vec::<String>::new());
-        assert_eq!(found("Endpoint=x://u:pw@h/;KeyName=Root;SharedAccessKey=k=;EntityPath=e"), ["pw", "k="]);
-        assert_eq!(decoded("p%40ss").as_deref(), Some("p@ss"));
-        assert_eq!(decoded("plain"), None);
-        assert_eq!(decoded("100%"), None);
+        for (text, shown) in [
+            ("x://ann:p%40ss@h:1/a?token=abc&x=1#f", "x://ann:***@h:1/a?token=***&x=1#f"),
+            ("x://u:a/b@c@h", "x://u:***@h"),
+            ("x://u:a@b/c@h", "x://u:***@h"),
+            ("x://u:a#b@h:1", "x://u:***@h:1"),
+            ("x://u:a,b@h", "x://u:***@h"),
+            ("x://h/p", "x://h/p"),
+            ("x://h:80/ws/a@b", "x://h:80/ws/a@b"),
+            ("x://ann@h:80/ws/a@b", "x://ann@h:80/ws/a@b"),
+            ("x://h:80/p?mail=me@b.example&token=abc", "x://h:80/p?mail=me@b.example&token=***"),
+            ("x://h:80/p?token=a@b", "x://h:80/p?token=***"),
+            ("x://h/?x=1;api-key=abc#y", "x://h/?x=1;api-key=***"),
+            ("x://h/#access_token=abc", "x://h/#access_token=***"),
+            (
+                "x://h/?key=1&Pwd=2&code=3&auth=4&SharedAccessKeyName=n",
+                "x://h/?key=***&Pwd=***&code=3&auth=***&SharedAccessKeyName=n",
+            ),
+            ("x://a:b@h:1,c:d@i/,x://e:f@[::1]:2", "x://a:***@h:1,c:***@i/,x://e:***@[::1]:2"),
+            ("x:/u:pw@h", "x:***@h"),
+            ("//u:pw@h", "//u:***@h"),
+            ("x:///u:pw@h", "x:///u:***@h"),
+            (
+                "Endpoint=x://u:pw@h/;KeyName=Root;SharedAccessKey=k=;EntityPath=e",
+                "Endpoint=x://u:***@h/;KeyName=Root;SharedAccessKey=***;EntityPath=e",
+            ),
+            ("Endpoint = x://h/; Shared Access Key = a b", "Endpoint = x://h/; Shared Access Key = ***"),
+            ("SharedAccessKey=a://b", "SharedAccessKey=***"),
+        ] {
+            assert_eq!(masked_url(text), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn undoes_percent_encoding() {
+        assert_eq!(decoded("p%40ss%2f").as_deref(), Ok("p@ss/"));
+        assert_eq!(decoded("plain").as_deref(), Ok("plain"));
+        assert!(
+            ["100%", "%+5", "%4", "%g0"]
+                .iter()
+                .all(|text| decoded(text).unwrap_err().contains("hexadecimal"))
+        );
+        assert!(decoded("%ff").unwrap_err().contains("UTF-8"));
     }
 }

@@ -12,6 +12,7 @@ use super::{LARGEST_FILE, document::Secret};
 use crate::failure::{Exit, Failure};
 use crate::options::{FileUse, Kind as Takes, Reference, Spec, is_reference};
 use crate::profiles::{Profile, Table};
+use crate::redact::secret_name;
 use serde_json::Value;
 use std::path::Path;
 use tracemq_plugin_api::sdk::Descriptor;
@@ -93,7 +94,8 @@ impl Collector<'_> {
             }
             (false, None) if takes_pairs(spec) => {
                 self.each(&place, spec, value, |this, place, text| match place.item.as_deref() {
-                    Some(name) if is_telling(name) => this.secret(spec, place, text),
+                    // Whatever the schema says: `Authorization: Bearer …`.
+                    Some(name) if secret_name(name) => this.secret(spec, place, text),
                     _ => Ok(Some(text)),
                 })
             }
@@ -243,12 +245,6 @@ pub(super) fn takes_pairs(spec: &Spec) -> bool {
         Takes::List(item) => **item == Takes::Pair,
         _ => false,
     }
-}
-
-/// Whether a pair's name says that its value is a secret although the schema doesn't: `Authorization: Bearer …`.
-fn is_telling(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["authorization", "cookie"].iter().any(|word| name.contains(word)) || crate::redact::secret_name(&name)
 }
 
 fn plain(value: &Value) -> String {

@@ -21,6 +21,7 @@ mod write;
 
 pub use collect::{Whom, collect};
 pub use place::{LeftOut, Place, Schemas};
+pub use url::{Login, take_apart};
 pub use write::write;
 
 /// The largest export, and the largest file of another program, in bytes.

@@ -2,6 +2,7 @@
 
 use super::place::{Schemas, Section};
 use crate::cli::url::{Address, is_connection_string, masked, user_is_token};
+use crate::redact::servers;
 use tracemq_plugin_api::sdk::Descriptor;
 
 /// The secret of a URL.
@@ -48,20 +49,21 @@ pub fn take_apart(text: &str, descriptor: &Descriptor, schemas: &Schemas) -> (Op
     }
 }
 
-/// Takes out `:PASSWORD`, or with `user` all before the `@`.
+/// Takes out `:PASSWORD`, or with `user` all before the `@`, of all servers. `None` where they are not the same.
 fn without_login(text: &str, user: bool) -> Option<String> {
     if is_connection_string(text) {
         return None;
     }
-    let (scheme, rest) = text.split_once("://")?;
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, after) = rest.split_at(end);
-    let (login, hosts) = authority.rsplit_once('@')?;
+    let servers = servers(text)?;
+    let logins: Vec<&str> = servers.iter().filter_map(|server| server.login).collect();
+    let login = *logins.first()?;
+    if logins.iter().any(|other| *other != login) {
+        return None;
+    }
     let name = login.split_once(':').map_or(login, |(name, _)| name);
-    Some(match user || name.is_empty() {
-        true => format!("{scheme}://{hosts}{after}"),
-        false => format!("{scheme}://{name}@{hosts}{after}"),
-    })
+    let kept = if user || name.is_empty() { String::new() } else { format!("{name}@") };
+    // They come before all else that looks like them.
+    Some(text.replacen(&format!("{login}@"), &kept, logins.len()))
 }
 
 #[cfg(test)]
@@ -103,6 +105,13 @@ mod tests {
         assert_eq!(parts("demo://s3cret@h", &["user-is-token"]), token);
         let user = (Some("demo://h".into()), Some(("password of ann".into(), "pw".into())));
         assert_eq!(parts("demo://ann:pw@h", &["user-is-token"]), user);
+        let several = parts("demo://ann:pw@h:1,demo://ann:pw@i/", &[]);
+        assert_eq!(
+            several,
+            (Some("demo://ann@h:1,demo://ann@i/".into()), Some(("password".into(), "pw".into())))
+        );
+        assert_eq!(parts("demo://s3cret@h,s3cret@i", &["user-is-token"]).0.as_deref(), Some("demo://h,i"));
+        assert_eq!(parts("demo://ann:pw@h:80/x@y", &[]).0.as_deref(), Some("demo://ann@h:80/x@y"));
         assert_eq!(parts("demo://h/a@b", &["user-is-token"]), (Some("demo://h/a@b".into()), None));
     }
 
@@ -114,6 +123,9 @@ mod tests {
             "demo://ann:pw@h/?sig=hunter2",
             "demo://ann:hunter2/x@h",
             "demo://ann:hunter2 @h",
+            "demo://ann:hunter2@h,bob:hunter2@i",
+            "demo://h/?api-key=hunter2",
+            "demo://h:80/?mail=a@b&token=hunter2",
         ] {
             let (url, login) = parts(text, &[]);
             assert_eq!((url, login.map(|(property, _)| property)), (None, Some("url".into())), "{text}");

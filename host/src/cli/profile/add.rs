@@ -9,12 +9,14 @@ use crate::failure::Failure;
 use crate::options::{FileUse, Reference, Schema, Spec, is_reference};
 use crate::plugins::{Catalog, Entry};
 use crate::profiles::{self, Guard, Profile, Table};
+use crate::share::{self, Login};
 use crate::vault;
 use clap::{Arg, Command};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use tracemq_plugin_api::sdk::Descriptor;
 
 pub fn command() -> Command {
     Command::new("add")
@@ -115,7 +117,7 @@ pub fn run(argv: &[OsString], words: &[OsString], dirs: &[PathBuf]) -> Result<()
     }
     checked?;
     if target.in_clear {
-        return Err(url_in_clear(&name, target, &parsed.offer.connection, &text));
+        return Err(url_in_clear(&name, target, descriptor, &text)?);
     }
     let force = matches.get_flag("force");
     if !force && profiles::text_of(&name)?.is_some() {
@@ -151,21 +153,24 @@ pub fn run(argv: &[OsString], words: &[OsString], dirs: &[PathBuf]) -> Result<()
     Ok(())
 }
 
-/// A password stands in the URL: with which command it would not.
-fn url_in_clear(name: &str, target: &Target, schema: &Schema, text: &str) -> Failure {
-    // Without a password it is the user that is secret.
-    let password = target.shown != text;
-    let option = if password { "password" } else { "token" };
-    let (secret, then) = match schema.get(option) {
-        Some(spec) if !url::is_connection_string(text) => {
-            let url = if password { url::without_password(text) } else { url::without_user(text) };
-            let secret = spec.vault_name(name);
-            let then = format!("tracemq profile add {name} {url} --{option} vault:{secret}");
+/// A secret stands in the URL: with which command it would not.
+fn url_in_clear(
+    name: &str,
+    target: &Target,
+    descriptor: &Descriptor,
+    text: &str,
+) -> Result<Failure, Failure> {
+    let (secret, then) = match share::take_apart(text, descriptor, &share::Schemas::of(descriptor)?) {
+        (Some(url), Some(Login::Option { property, username, .. })) => {
+            let user = username.map_or_else(String::new, |user| format!(" --username {user}"));
+            let secret = format!("{name}-{property}");
+            let then = format!("tracemq profile add {name} {url}{user} --{property} vault:{secret}");
             (secret, then)
         }
         _ => (format!("{name}-url"), format!("tracemq profile add {name} vault:{name}-url")),
     };
-    in_vault(Failure::usage(format!("{}: a profile holds no secret in clear", target.shown)), &secret, &then)
+    let failure = Failure::usage(format!("{}: a profile holds no secret in clear", target.shown));
+    Ok(in_vault(failure, &secret, &then))
 }
 
 /// With the commands that keep a secret in the vault, and refer to it there.

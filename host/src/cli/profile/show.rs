@@ -6,10 +6,11 @@ use crate::cli::args::Action;
 use crate::cli::help::Offer;
 use crate::cli::url;
 use crate::failure::Failure;
-use crate::options::{Kind, MASK, Schema, is_reference};
+use crate::options::{Kind, MASK, Schema, Spec, is_reference};
 use crate::output::events;
 use crate::plugins::Catalog;
 use crate::profiles::{self, Table};
+use crate::redact::secret_name;
 use clap::Command;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -60,7 +61,26 @@ fn hide(table: &mut Table, schema: Option<&Schema>) {
         if !harmless {
             let url = spec.flatten().is_some_and(|spec| spec.kind == Kind::Url);
             hide_value(value, url);
+        } else if spec.flatten().is_some_and(Spec::has_pairs) {
+            hide_pairs(value);
         }
+    }
+}
+
+/// Hides what its name tells to be secret, whatever the schema says: `Authorization=Bearer …` of a header.
+fn hide_pairs(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(hide_pairs),
+        Value::String(text) => {
+            if let Some((name, _)) = text.split_once('=').filter(|(name, _)| secret_name(name)) {
+                *text = format!("{name}={MASK}");
+            }
+        }
+        Value::Object(pairs) => {
+            let telling = pairs.iter_mut().filter(|(name, _)| secret_name(name));
+            telling.for_each(|(_, value)| *value = MASK.into());
+        }
+        _ => {}
     }
 }
 
