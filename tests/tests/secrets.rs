@@ -4,7 +4,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tracemq_tests::{Cmd, Done, Mosquitto, Tracemq};
+use tracemq_tests::{Cmd, Done, LONG, Mosquitto, Tracemq};
 
 fn secret(tracemq: &Tracemq, line: &str) -> Cmd {
     tracemq.cmd(["secret"]).args(line.split_whitespace()).env_remove("TRACEMQ_VAULT_PASSPHRASE")
@@ -305,6 +305,26 @@ fn where_nothing_can_be_written_the_vault_stays_as_it_was() {
 
     let nowhere = secret(&tracemq, "set y").env("TRACEMQ_HOME", "/proc/no-such-place").stdin("other");
     nowhere.finish().expect_failure(1, &["can't be written"]);
+}
+
+#[test]
+fn on_a_full_disk_nothing_is_lost() {
+    let tracemq = Tracemq::new();
+    let script = "mount -t tmpfs -o size=1m tmpfs \"$TRACEMQ_HOME\" && cd \"$TRACEMQ_HOME\" || exit\n\
+        printf s3cret | \"$T\" secret set x && before=$(sha256sum vault.age identity.txt) || exit\n\
+        head -c 2000000 /dev/zero >.fill 2>/dev/null\n\
+        printf other | \"$T\" secret set y; echo set $?\n\
+        \"$T\" secret remove x; echo remove $?\n\
+        \"$T\" secret rekey; echo rekey $?\n\
+        PHRASE=tomato \"$T\" secret rekey --passphrase --from env:PHRASE; echo phrase $?\n\
+        \"$T\" profile import --yes mqtt://ann:hunter2@h --name p; echo import $?\n\
+        rm .fill; test \"$before\" = \"$(sha256sum vault.age identity.txt)\"; echo same $?\n\
+        \"$T\" secret list; \"$T\" profile list --names; printf other | \"$T\" secret set y; echo again $?";
+    let done = tracemq.apart(script).limit(LONG).finish().expect(0);
+    let expected = ["set 1", "remove 1", "rekey 1", "phrase 1", "import 1", "same 0", "x", "again 0"];
+    assert_eq!(done.lines(), expected, "{done:?}");
+    assert!(done.stderr.to_lowercase().contains("no space left"), "{done:?}");
+    assert!(done.stderr.contains("stays as it was"), "{done:?}");
 }
 
 #[test]

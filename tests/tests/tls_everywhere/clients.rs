@@ -22,6 +22,8 @@ fn a_server_proves_who_it_is() {
         run(&["--tls-ca", text(&certificates.other_ca)])
             .expect_failure(3, &["localhost", signer, "--tls-ca"]);
         run(&[]).expect_failure(3, &["localhost", signer, "--tls-ca", "--insecure-skip-verify"]);
+        // One that the system trusts needs no words.
+        row.command(&tracemq, &good).env("SSL_CERT_FILE", &certificates.ca).finish().expect(0);
         run(&["--tls-ca", "/nonexistent/ca.pem"]).expect_failure(2, &["--tls-ca", "/nonexistent/ca.pem"]);
 
         let expired = row.start(&certificates, &certificates.expired);
