@@ -165,6 +165,9 @@ fn login(
     environment: &impl Fn(&str) -> Option<String>,
 ) -> Result<()> {
     let used = ["user", "creds", "nkey", "user_jwt", "token"].into_iter().find(|field| from.has(field));
+    if used.is_some() && of_url.is_some() {
+        profile.note("a connection has one login; that of the url was not kept");
+    }
     match used {
         Some("user") => {
             profile.set("username", from.text("user")?);
@@ -339,6 +342,12 @@ mod tests {
             (&"u".into(), &"hunter2".into())
         );
         assert_eq!(good(json!({"url": "nats://hunter2@h"})).secrets["token"], "hunter2");
+        let profile = good(json!({"url": "nats://hunter2@h", "user": "u"}));
+        assert!(
+            profile.secrets.is_empty() && profile.notes[0].contains("that of the url"),
+            "{:?}",
+            profile.notes
+        );
         let profile = good(json!({"user_jwt": "eyJ", "user_seed": "SUA"}));
         assert!(matches!(&profile.files["creds_file"], ImportedFile::Text(text) if text.contains("\nSUA\n")));
         assert_eq!(profile.url.as_deref(), Some(DEFAULT_URL));
