@@ -90,6 +90,8 @@ fn frames_that_are_none_end_the_connection_and_not_the_reader() {
         b"\x7f\xff\xff\xff\x02\x00\x00\x01",
         // A channel that nobody opened.
         b"\x00\x00\x00\x0c\x02\x00\x00\x63\x00\x53\x16\x45",
+        // What became of four billion deliveries.
+        b"\x00\x00\x00\x15\x02\x00\x00\x01\x00\x53\x15\xc0\x08\x03\x42\x43\x70\xff\xff\xff\xff",
     ] {
         let server = ScriptedAmqp::start(Arc::new(move |client, link| {
             drop(client.write_all(&link.transfer(1, &data(b"read"))));

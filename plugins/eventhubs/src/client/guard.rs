@@ -14,10 +14,13 @@ use tracemq_plugin_api::net::{Buffered, Stream};
 
 use super::payloads::{Payloads, Shelf};
 use crate::nesting::Nesting;
-use crate::wire::{Frame, Header, Performative};
+use crate::wire::{Disposition, Frame, Header, Performative};
 
 /// Bytes that one read asks for: fe2o3-amqp by itself asks for eight kilobytes.
 const READ: usize = 128 * 1024;
+
+/// Deliveries that a disposition may be about: more are not on their way. fe2o3-amqp looks for each of them.
+const MOST_SETTLED: u32 = 1 << 20;
 
 pub(super) struct Guard {
     bytes: Buffered,
@@ -96,6 +99,11 @@ impl Sieve {
                 }
             }
             Performative::Detach(detach) => Meaning::Detach { handle: detach.handle },
+            Performative::Disposition(Disposition { first, last })
+                if last.saturating_sub(first) > MOST_SETTLED =>
+            {
+                return Err(bad("a disposition of more deliveries than there are"));
+            }
             Performative::End => Meaning::End,
             _ => Meaning::Other,
         };

@@ -142,7 +142,7 @@ impl Engine {
             None if matches!(
                 performative,
                 Performative::Flow(_)
-                    | Performative::Disposition
+                    | Performative::Disposition(_)
                     | Performative::Detach(_)
                     | Performative::End
             ) =>
@@ -175,7 +175,7 @@ impl Engine {
                 self.out.performative(channel, code::END, |w| w.null());
             }
             // Events are sent settled.
-            Performative::Disposition => {}
+            Performative::Disposition(_) => {}
             Performative::Open(_) | Performative::Begin(_) | Performative::Close => {}
         }
         Ok(Next::Open)

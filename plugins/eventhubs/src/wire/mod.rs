@@ -16,5 +16,5 @@ mod value;
 pub use encode::{Body, Outbox, Writer};
 pub use frame::{Frame, Header, MIN_FRAME};
 pub use message::{BATCH_FORMAT, Kind, Message, Properties, batch};
-pub use performative::{Attach, Begin, Detach, Flow, Open, Performative, Transfer, code};
+pub use performative::{Attach, Begin, Detach, Disposition, Flow, Open, Performative, Transfer, code};
 pub use value::{Elements, Items, Malformed, Reader, Value};

@@ -117,6 +117,13 @@ pub struct Detach {
     pub closed: bool,
 }
 
+/// About the deliveries from `first` to `last`.
+#[derive(Clone, Copy, Debug)]
+pub struct Disposition {
+    pub first: u32,
+    pub last: u32,
+}
+
 /// What a frame's body begins with.
 #[derive(Clone, Debug)]
 pub enum Performative<'a> {
@@ -125,8 +132,7 @@ pub enum Performative<'a> {
     Attach(Box<Attach<'a>>),
     Flow(Flow),
     Transfer(Transfer),
-    /// Events are sent settled: there is nothing in it for us.
-    Disposition,
+    Disposition(Disposition),
     Detach(Detach),
     End,
     Close,
@@ -206,7 +212,11 @@ impl<'a> Performative<'a> {
                 more: fields.flag(5),
                 aborted: fields.flag(9),
             }),
-            code::DISPOSITION => Performative::Disposition,
+            code::DISPOSITION => {
+                let first = fields.needed(1, "first")?;
+                let last = fields.number(2, "last")?.unwrap_or(first);
+                Performative::Disposition(Disposition { first, last })
+            }
             code::DETACH => {
                 Performative::Detach(Detach { handle: fields.needed(0, "handle")?, closed: fields.flag(1) })
             }
