@@ -1,7 +1,7 @@
 //! `tracemq pub`, `request` and `list` against CoAP servers that this project did not write.
 
 use serde_json::Value;
-use tracemq_tests::{CoapServer, LONG, Tracemq, json};
+use tracemq_tests::{CoapServer, LONG, ScriptedCoap, Tracemq, coap_answer, json};
 
 fn body(length: usize) -> String {
     (0..length).map(|at| char::from(97 + (at % 26) as u8)).collect()
@@ -79,6 +79,35 @@ fn options_by_name_and_the_codes_they_lead_to() {
         .cmd(["pub", &server.url("/code"), "--empty", "--method", "get", "--query", "4.03"])
         .finish()
         .expect(4);
+}
+
+/// The bytes of a request, as they must be: options by name and by number, in the order of their numbers.
+#[test]
+fn options_are_sent_as_they_are_given() {
+    let tracemq = Tracemq::new();
+    let server = ScriptedCoap::start(Box::new(|socket, from, request, _| {
+        let answer = coap_answer(request, 2, 0x45, None, b"");
+        socket.send_to(&answer, from).expect("it can be sent");
+    }));
+    let flags = ["--accept", "cbor", "--content-format", "json", "--query", "a=1"];
+    let options = ["--option", "if-match=0x1f2e", "--option", "14=60", "--option", "65000=text"];
+    let request = ["request", &server.url("/x"), "{}", "--method", "fetch"];
+    tracemq.cmd(request).args(flags).args(options).finish().expect(0);
+    let request = server.next();
+    assert_eq!(request[1], 5, "FETCH");
+    let rest = &request[4 + usize::from(request[0] & 15)..];
+    let wanted = [
+        // If-Match (1), Uri-Path (11), Content-Format (12), Max-Age (14), Uri-Query (15), Accept (17), 65000.
+        &b"\x12\x1f\x2e"[..],
+        b"\xa1x",
+        b"\x11\x32",
+        b"\x21\x3c",
+        b"\x13a=1",
+        b"\x21\x3c",
+        b"\xe4\xfc\xcatext",
+        b"\xff{}",
+    ];
+    assert_eq!(rest, wanted.concat());
 }
 
 #[test]

@@ -97,6 +97,40 @@ fn our_client_talks_to_aiocoap() {
     assert_eq!(ticks.iter().collect::<HashSet<_>>().len(), 4, "{ticks:?}");
 }
 
+/// An id context is part of the keys, and travels with requests.
+#[test]
+fn both_sides_of_aiocoap_share_an_id_context_with_us() {
+    const CONTEXT: &str = "37cbf3210017a2d3";
+    let tracemq = Tracemq::new();
+    let with_context = |name: &str, own: &str, other: &str, url: &str| {
+        let file = credentials(&tracemq, name, own, other, url);
+        let settings = tracemq.home().join(name).join("settings.json");
+        let mut text = json(&std::fs::read_to_string(&settings).expect("a file"));
+        text["id-context_hex"] = CONTEXT.into();
+        std::fs::write(&settings, text.to_string()).expect("a file");
+        file
+    };
+    let file = with_context("server", "01", "", ":client");
+    let (_server, port) = aiocoap_server(&file);
+    let tap = UdpTap::to(port);
+    let url = format!("coap://127.0.0.1:{}", tap.port());
+    let mut arguments = keys("", "01");
+    arguments.extend(["--oscore-id-context".to_owned(), CONTEXT.to_owned()]);
+    let ask = |arguments: &[String]| tracemq.cmd(["request", &url, "/hello"]).args(arguments).finish();
+    assert!(ask(&arguments).expect(0).text().contains("hello over oscore"));
+    let option = &protected(&tap.sent())[0].options[&OSCORE][0];
+    assert_eq!(option[0] & 0x10, 0x10, "the option has the context: {option:02x?}");
+    *arguments.last_mut().expect("a context") = "ffff".to_owned();
+    assert_ne!(ask(&arguments).code(), 0, "another context, other keys");
+
+    let (_serve, port) = serve(&tracemq, &["--oscore-id-context", CONTEXT]);
+    let url = format!("coap://127.0.0.1:{port}");
+    let file = with_context("client", "02", "01", &format!("{url}/*"));
+    let client = Cmd::python().arg(peer_script("coap_oscore_client.py")).arg(&file);
+    let done = client.args(["get", &format!("{url}/hello")]).limit(LONG).finish().expect(0);
+    assert_eq!(done.text().trim(), "2.05 Content 5 world");
+}
+
 /// aiocoap asks for Echo when it was killed and has lost its replay window.
 #[test]
 fn our_client_proves_that_it_is_new() {
@@ -349,6 +383,9 @@ fn keys_and_numbers_are_no_part_of_a_profile() {
         .expect(0);
     let shown = tracemq.cmd(["profile", "show", "device"]).finish().expect(0).text();
     assert!(!shown.contains(SECRET) && !shown.contains("oscore-sequence"), "{shown}");
+    let exported = tracemq.cmd(["profile", "export", "device", "-o", "-"]).finish().expect(0).text();
+    assert!(exported.contains("oscore") && !exported.contains("oscore-sequence"), "{exported}");
+    assert!(!exported.contains(SECRET) && !exported.contains("oscore-window"), "{exported}");
     let counting = find(&tracemq, |path| {
         let text = String::from_utf8_lossy(&std::fs::read(path).expect("a file")).into_owned();
         assert!(!text.contains(SECRET), "{}: {text}", path.display());

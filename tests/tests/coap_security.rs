@@ -3,7 +3,7 @@
 
 use std::net::UdpSocket;
 use tracemq_tests::{
-    Certificates, Done, Identity, LIBCOAP, LibcoapServer, Run, SHORT, Tracemq, json, libcoap_client,
+    Certificates, Done, Identity, LIBCOAP, LONG, LibcoapServer, Run, SHORT, Tracemq, json, libcoap_client,
     resident_kib, until,
 };
 
@@ -136,6 +136,28 @@ fn a_device_that_can_observe_is_observed_over_dtls() {
         .finish()
         .expect(0);
     assert_eq!(done.lines().len(), 3, "{done:?}");
+}
+
+#[test]
+fn a_hundred_thousand_bytes_pass_both_libcoaps_dtls_in_blocks() {
+    let tracemq = Tracemq::new();
+    let body = "0123456789".repeat(10_000);
+    let file = tracemq.write("body", &body);
+    let (_serve, url) = serve(&tracemq, &["--psk", "ann=secret"]);
+    for library in LIBCOAP {
+        let server = LibcoapServer::start(library, &PSK);
+        let security = ["--psk-identity", "ann", "--psk-key", "secret"];
+        let cmd = |verb: &str| tracemq.cmd([verb, &server.url("coaps"), "/body"]).args(security).limit(LONG);
+        let put = cmd("pub").args(["--json", "--file", path(&file)]).finish().expect(0);
+        assert_eq!(json(&put.lines()[0])["details"]["request_blocks"], 98, "{library}");
+        let got = json(&cmd("request").args(["--format", "json"]).finish().expect(0).text());
+        assert_eq!(got["payload"].as_str(), Some(&*body), "{library}");
+
+        let put = format!("{url}/body-{library}");
+        let client = || libcoap_client(library).args(["-u", "ann", "-k", "secret"]).limit(LONG);
+        client().args(["-m", "put", "-f", path(&file), &put]).finish().expect(0);
+        assert_eq!(client().arg(&put).finish().expect(0).text().trim(), body, "{library}");
+    }
 }
 
 #[test]

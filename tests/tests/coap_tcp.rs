@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use tracemq_tests::{
-    Certificates, Identity, LIBCOAP, LONG, LibcoapServer, Run, SHORT, Tracemq, json, libcoap_client,
-    resident_kib,
+    Certificates, Identity, LIBCOAP, LONG, LibcoapServer, Proxy, ProxyKind, Run, SHORT, Tracemq, json,
+    libcoap_client, resident_kib,
 };
 
 fn path(path: &std::path::Path) -> &str {
@@ -117,6 +117,11 @@ fn our_client_has_a_shared_key_with_both_libcoaps() {
         let wrong = get(&["--psk-identity", "ann", "--psk-key", "other"]);
         let wrong = wrong.expect_failure(4, &["refused the pre-shared key", "--psk-key"]);
         assert!(!wrong.stderr.contains("other\""), "the key is told: {wrong:?}");
+        for proxy in ProxyKind::ALL.map(Proxy::open) {
+            get(&[&KEY[..], &["--proxy", &proxy.url()]].concat()).expect(0);
+            let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+            assert!(proxy.was_asked_for("127.0.0.1", port), "{proxy:?}");
+        }
         // It has no certificate to show.
         get(&["--insecure-skip-verify"]).expect_failure(3, &["TLS"]);
         // Where no TLS is spoken.

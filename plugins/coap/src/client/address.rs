@@ -7,6 +7,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 /// An empty confirmable message (RFC 7252 section 4.3).
@@ -30,6 +31,7 @@ pub(super) async fn choose(addresses: &[SocketAddr]) -> Option<SocketAddr> {
 }
 
 async fn may_listen(address: SocketAddr) -> bool {
+    let mut buffer = [0; 64];
     let probe = async {
         let any: SocketAddr = match address {
             SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
@@ -38,7 +40,14 @@ async fn may_listen(address: SocketAddr) -> bool {
         let socket = UdpSocket::bind(any).await?;
         socket.connect(address).await?;
         socket.send(&PING).await?;
-        socket.recv(&mut [0; 64]).await
+        // An error alone does not make a socket readable.
+        tokio::select! {
+            received = socket.recv(&mut buffer) => received.map(drop),
+            ready = socket.ready(Interest::ERROR) => {
+                ready?;
+                socket.take_error()?.map_or(Ok(()), Err)
+            }
+        }
     };
     match tokio::time::timeout(PATIENCE, probe).await {
         Ok(answered) => answered.is_ok(),

@@ -44,7 +44,7 @@ impl ClientSocket {
     /// # Errors
     /// There is none (`WouldBlock`), or one that was sent could not be delivered.
     pub(super) fn try_receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.socket.try_io(Interest::READABLE, |socket| match self.peer {
+        let mut receive = |socket: &Socket| match self.peer {
             Some(peer) => Ok((socket.recv_with_flags(uninitialised(buffer), libc::MSG_DONTWAIT)?, peer)),
             None => {
                 let received = socket.recv_from_with_flags(uninitialised(buffer), libc::MSG_DONTWAIT);
@@ -52,7 +52,14 @@ impl ClientSocket {
                 let peer = peer.as_socket().ok_or_else(|| io::Error::other("a datagram without a sender"))?;
                 Ok((length, peer))
             }
-        })
+        };
+        match self.socket.try_io(Interest::READABLE, &mut receive) {
+            // An error (ICMP) without a datagram does not make a socket readable.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.socket.try_io(Interest::ERROR, receive)
+            }
+            received => received,
+        }
     }
 
     /// Sends to the peer as soon as the socket takes it.
@@ -69,8 +76,12 @@ impl ClientSocket {
     /// # Errors
     /// One that was sent could not be delivered.
     pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let receive = |socket: &Socket| socket.recv_with_flags(uninitialised(buffer), libc::MSG_DONTWAIT);
-        self.socket.async_io(Interest::READABLE, receive).await
+        loop {
+            match self.try_receive(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready(false).await?,
+                received => return received.map(|(length, _)| length),
+            }
+        }
     }
 
     /// The next datagram of the peer, for which the thread waits, but not for long.
@@ -86,7 +97,8 @@ impl ClientSocket {
     /// # Errors
     /// The reactor is gone.
     pub(super) async fn ready(&self, to_send: bool) -> io::Result<()> {
-        let interest = if to_send { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let comes = Interest::READABLE | Interest::ERROR;
+        let interest = if to_send { comes | Interest::WRITABLE } else { comes };
         // What is left of it shows with the next try.
         self.socket.ready(interest).await.map(drop)
     }
