@@ -139,6 +139,40 @@ fn a_server_that_stands_still_is_given_up() {
     sub.interrupt().expect(130);
 }
 
+#[test]
+fn what_is_published_in_the_moment_of_the_loss_is_sent_again_or_told_of() {
+    let (tracemq, mut server) = (Tracemq::new(), NatsServer::with_jetstream());
+    let url = server.url();
+    for flags in
+        [&["a"][..], &["k", "--bucket", "b", "--create-bucket"], &["k", "--bucket", "b", "--msg-id", "auto"]]
+    {
+        let publishing = tracemq.cmd(["pub", &url, "--lines", "--json"]).args(flags).keep_stdin().limit(LONG);
+        let mut publishing = publishing.start();
+        publishing.write("before\n");
+        publishing.wait_stdout_lines(1, LONG);
+        // It will find both at once: the end of the connection, and something to send.
+        publishing.signal(libc::SIGSTOP);
+        server.kill();
+        publishing.write("meanwhile\n");
+        publishing.signal(libc::SIGCONT);
+        publishing.wait_stderr("reconnecting");
+        server.start();
+        publishing.wait_stdout_lines(2, LONG);
+        publishing.close_stdin();
+        let done = publishing.wait();
+        let outcome = json(&done.lines()[1]);
+        match outcome["status"].as_str() {
+            Some("sent" | "acknowledged") => drop(done.expect(0)),
+            Some("unconfirmed") => {
+                let reason = outcome["reason"].as_str().expect("a reason");
+                assert!(reason.contains("may or may not"), "{reason}");
+                done.expect(1);
+            }
+            status => panic!("{status:?} {done:?}"),
+        }
+    }
+}
+
 /// A publisher waits for it, and says so.
 #[test]
 fn a_server_that_confirms_nothing_is_told_of() {

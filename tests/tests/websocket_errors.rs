@@ -2,7 +2,7 @@
 //! and the exit status fits.
 
 use std::time::Duration;
-use tracemq_tests::{FaultyServer, HostileWebSocket, Tracemq, WebSocketPeer, free_port, until};
+use tracemq_tests::{FaultyServer, HostileWebSocket, LONG, Tracemq, WebSocketPeer, free_port, json, until};
 
 #[test]
 fn a_handshake_that_is_refused_shows_status_and_body() {
@@ -173,6 +173,34 @@ fn a_server_that_is_gone_for_a_while_is_found_again() {
     sub.wait_stdout_lines(2, Duration::from_secs(60));
     drop(server);
     sub.interrupt().expect(130);
+}
+
+#[test]
+fn what_is_sent_in_the_moment_of_the_loss_is_sent_again_or_the_loss_is_told() {
+    let (tracemq, port) = (Tracemq::new(), free_port().to_string());
+    let mut server = WebSocketPeer::python(&["--port", &port]);
+    let publishing = tracemq.cmd(["pub", &server.url("/echo"), "--lines", "--json"]).keep_stdin().limit(LONG);
+    let mut publishing = publishing.start();
+    publishing.write("before\n");
+    publishing.wait_stdout_lines(1, LONG);
+    server.run().wait_stdout("got text 6");
+    for count in 2..6 {
+        publishing.signal(libc::SIGSTOP);
+        server.run().signal(libc::SIGKILL);
+        drop(server);
+        publishing.write("meanwhile\n");
+        publishing.signal(libc::SIGCONT);
+        let told = until(LONG, || {
+            (publishing.stderr().matches("; reconnecting").count() + 1 >= count).then_some(())
+        });
+        assert!(told.is_some(), "{publishing:?}");
+        server = WebSocketPeer::python(&["--port", &port]);
+        publishing.wait_stdout_lines(count, LONG);
+    }
+    publishing.close_stdin();
+    let done = publishing.wait();
+    let told = done.lines().iter().filter(|line| json(line)["status"] == "unconfirmed").count();
+    done.expect(i32::from(told > 0));
 }
 
 #[test]
