@@ -207,6 +207,12 @@ fn what_the_service_does_not_know_is_told() {
     let group = tracemq.hub("sub", hub, &["--consumer-group", "strangers"]);
     group.finish().expect_failure(1, &["strangers"]);
     tracemq.hub("list", hub, &["queues"]).finish().expect_failure(2, &["partitions"]);
+    let namespace = hubs.with(";EntityPath=h", "");
+    let nameless = tracemq.hub("list", &namespace, &[]).finish().expect_failure(2, &["no hub", "EntityPath"]);
+    assert!(!nameless.stderr.contains("TOPIC"), "{nameless:?}");
+    tracemq.hub("list", "sb:///h", &["--connection-string", &namespace]).finish().expect(0);
+    let twice = tracemq.hub("pub", hub, &["x", "-H", "a=b", "-H", "a=c"]).finish();
+    twice.expect_failure(1, &["\"a\" is given twice"]);
 }
 
 #[test]

@@ -144,6 +144,9 @@ impl PublishOptions {
                 Ok(text) => SimpleValue::String(text),
                 Err(_) => SimpleValue::Binary(Binary::from(value.to_vec())),
             };
+            if headers.get(name.as_str()).is_some() {
+                return Err(format!("the header {name:?} is given twice, and an AMQP message has each once"));
+            }
             headers.insert(name, value);
         }
         Ok(Message {
@@ -264,5 +267,9 @@ mod tests {
             (Some("r"), Some("m".to_owned().into()))
         );
         assert!(message.message_annotations.is_some());
+        let mut builder = BatchBuilder::new();
+        builder.add("t", "p").header("a", "b").header("a", "c");
+        let twice = PublishOptions::default().message(&builder.finish().get(0).expect("one")).err();
+        assert!(twice.is_some_and(|reason| reason.contains("\"a\" is given twice")));
     }
 }

@@ -140,7 +140,11 @@ impl Client {
         if !self.dial.is_hubs() {
             return Err(Error::unsupported("a broker of queues tells nothing of them by AMQP"));
         }
-        let hub = self.dial.settings.entity("")?;
+        let hub = self.dial.settings.entity("").map_err(|error| {
+            error.hint(
+                "give it in the URL (sb://HOST/HUB, or sb:///HUB with --connection-string), or as EntityPath in the connection string",
+            )
+        })?;
         let mut opened = self.spare.take_or_connect(&self.dial, Some(&hub)).await?;
         let listing = opened.list(&hub, what).await;
         self.spare.put(opened);
