@@ -276,6 +276,10 @@ impl Catalog {
 
     /// Nobody knows the scheme or protocol `what`: who is known, where it was looked, and who was refused.
     pub fn unknown(&self, what: &str) -> Failure {
+        if let Some(plugin) = self.by_scheme(what).and_then(Entry::descriptor) {
+            let failure = Failure::usage(format!("{what} is a scheme of URLs, and no plugin's name"));
+            return failure.hint(format!("write {what}://HOST:PORT, or {}", plugin.id));
+        }
         let known: Vec<String> = self
             .entries
             .iter()
@@ -376,6 +380,11 @@ mod tests {
         assert_eq!(
             failure.to_string(),
             "no plugin knows \"x\"; known: b (y, z); looked in /p, /q; /p/bad.so is bad"
+        );
+        // Somebody has left out the rest of a URL.
+        assert_eq!(
+            catalog.unknown("y").to_string(),
+            "y is a scheme of URLs, and no plugin's name; write y://HOST:PORT, or b"
         );
     }
 }
