@@ -14,7 +14,7 @@ use tracemq_plugin_api::net::{Buffered, Stream};
 
 use super::payloads::{Payloads, Shelf};
 use crate::nesting::Nesting;
-use crate::wire::{Disposition, Frame, Header, Performative};
+use crate::wire::{Disposition, Flow, Frame, Header, Performative};
 
 /// Bytes that one read asks for: fe2o3-amqp by itself asks for eight kilobytes.
 const READ: usize = 128 * 1024;
@@ -48,6 +48,7 @@ enum Meaning {
     Transfer { handle: u32, more: bool, aborted: bool },
     Attach { handle: u32, shelf: Arc<Shelf> },
     Detach { handle: u32 },
+    Drained { handle: u32 },
     End,
     Other,
 }
@@ -99,6 +100,12 @@ impl Sieve {
                 }
             }
             Performative::Detach(detach) => Meaning::Detach { handle: detach.handle },
+            // Only when it was asked to drain the link does a sender say so.
+            Performative::Flow(Flow { handle: Some(handle), link_credit, drain: true, .. })
+                if link_credit.unwrap_or(0) == 0 =>
+            {
+                Meaning::Drained { handle }
+            }
             Performative::Disposition(Disposition { first, last })
                 if last.saturating_sub(first) > MOST_SETTLED =>
             {
@@ -113,6 +120,11 @@ impl Sieve {
                 return self.transfer((header.channel, handle), frame, payload, more, aborted);
             }
             Meaning::Attach { handle, shelf } => drop(self.links.insert((header.channel, handle), shelf)),
+            Meaning::Drained { handle } => {
+                if let Some(shelf) = self.links.get(&(header.channel, handle)) {
+                    shelf.drained();
+                }
+            }
             Meaning::Detach { handle } => drop(self.links.remove(&(header.channel, handle))),
             Meaning::End => self.links.retain(|(channel, _), _| *channel != header.channel),
             Meaning::Other => {}
@@ -288,6 +300,43 @@ mod tests {
         assert_eq!(inbox.take(&Sections::new(vec![data(2)])).as_deref(), Ok(&b"payload"[..]));
         assert_eq!(inbox.take(&Sections::new(vec![data(3), data(4)])).as_deref(), Ok(&b"payloadpayload"[..]));
         assert!(frames[5].1.is_empty() && frames[7].1.is_empty(), "{frames:?}");
+    }
+
+    #[test]
+    fn a_link_is_drained_when_the_peer_has_said_so_and_all_was_taken() {
+        let payloads = Payloads::default();
+        let inbox = payloads.link("ours", 1000);
+        let mut sieve = Sieve::new(1000, payloads);
+        let flow = |out: &mut Outbox, handle: u32, credit: u32| {
+            out.performative(0, code::FLOW, |w| {
+                (0..4).for_each(|number| w.uint(number));
+                w.uint(handle);
+                w.uint(7);
+                w.uint(credit);
+                w.uint(0);
+                w.bool(true);
+            });
+        };
+        let mut look = |fill: &dyn Fn(&mut Outbox)| {
+            let mut out = Outbox::default();
+            fill(&mut out);
+            sieve.look(&mut BytesMut::from(out.unsent())).expect("good frames");
+            handed_on(&mut sieve)
+        };
+        look(&|out| attach(out, "ours", 3));
+        let transfer = look(&|out| {
+            out.transfer(Body { channel: 0, handle: 3, delivery: 0, more: false }, &[b"payload"])
+        });
+        look(&|out| {
+            flow(out, 4, 0);
+            flow(out, 3, 5);
+        });
+        assert!(!inbox.is_drained(), "another link's, and one that has credit still");
+        look(&|out| flow(out, 3, 0));
+        assert!(!inbox.is_drained(), "something was not taken");
+        let number = Data(Binary::from(transfer[0].1[5..].to_vec()));
+        assert_eq!(inbox.take(&Sections::new(vec![number])).as_deref(), Ok(&b"payload"[..]));
+        assert!(inbox.is_drained());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::task::{Context, Waker};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use fe2o3_amqp_types::messaging::{Batch as Sections, Data};
+use tokio::sync::Notify;
 
 /// Bytes that may wait on a connection before it is read on.
 const MOST: usize = 64 << 20;
@@ -40,6 +41,8 @@ pub(super) struct Shelf {
     waiting: Mutex<Waiting>,
     /// The largest message, in bytes.
     most: usize,
+    /// Told when the peer has drained the link.
+    drained: Notify,
 }
 
 #[derive(Default)]
@@ -51,6 +54,8 @@ struct Waiting {
     begun: usize,
     /// Nobody will take anything.
     left: bool,
+    /// The peer has said that nothing more comes.
+    drained: bool,
 }
 
 struct Payload {
@@ -74,7 +79,12 @@ pub(super) struct Inbox(Arc<Shelf>);
 impl Payloads {
     /// For a link that is about to be attached by this name. `most`: the largest message that it takes, in bytes.
     pub(super) fn link(&self, name: &str, most: usize) -> Inbox {
-        let shelf = Arc::new(Shelf { shared: Arc::clone(&self.0), waiting: Mutex::default(), most });
+        let shelf = Arc::new(Shelf {
+            shared: Arc::clone(&self.0),
+            waiting: Mutex::default(),
+            most,
+            drained: Notify::new(),
+        });
         lock(&self.0.awaited).insert(name.to_owned(), Arc::clone(&shelf));
         Inbox(shelf)
     }
@@ -136,6 +146,12 @@ impl Shelf {
         lock(&self.waiting).begun = 0;
     }
 
+    /// The peer has sent all that it may: a drain is over.
+    pub(super) fn drained(&self) {
+        lock(&self.waiting).drained = true;
+        self.drained.notify_one();
+    }
+
     fn taken(&self, payload: &Payload) {
         let size = payload.bytes.as_ref().map_or(0, Bytes::len);
         self.shared.held.fetch_sub(size, Ordering::AcqRel);
@@ -151,6 +167,17 @@ impl Shelf {
 }
 
 impl Inbox {
+    /// Whether the peer has said that nothing more comes, and everything before it was taken.
+    pub(super) fn is_drained(&self) -> bool {
+        let waiting = lock(&self.0.waiting);
+        waiting.drained && waiting.payloads.is_empty()
+    }
+
+    /// Waits until the peer says so.
+    pub(super) async fn drained(&self) {
+        self.0.drained.notified().await;
+    }
+
     /// The message of a delivery, by what came with it.
     pub(super) fn take(&self, delivered: &Sections<Data>) -> Result<Bytes, Missing> {
         let (mut first, mut joined) = (None, None::<BytesMut>);

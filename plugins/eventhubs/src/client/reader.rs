@@ -29,7 +29,7 @@ use crate::error::Broken;
 
 /// Bytes of a batch, above which the next event waits for the next one.
 const BATCH_BYTES: usize = 1 << 20;
-/// A link has been drained when nothing has come for so long.
+/// A link counts as drained when nothing has come for so long, whether its peer says so or not.
 const QUIET: Duration = Duration::from_millis(50);
 
 /// A delivery, and by what its message is found.
@@ -224,11 +224,18 @@ impl Reader {
             let back = unshown.into_iter().map(|(_, info)| info);
             self.receiver.release_all(back).await.map_err(|_| lost())?;
             self.receiver.drain().await.map_err(|_| lost())?;
-            while let Ok(received) = timeout(QUIET, self.receiver.recv::<Sections<Data>>()).await {
-                if matches!(received, Err(RecvError::TransferLimitExceeded)) {
-                    continue;
-                }
-                let event = received.map_err(|error| Broken::from(&error))?;
+            while !self.inbox.is_drained() {
+                let received = tokio::select! {
+                    biased;
+                    received = timeout(QUIET, self.receiver.recv::<Sections<Data>>()) => received,
+                    () = self.inbox.drained() => continue,
+                };
+                let event = match received {
+                    Ok(Ok(event)) => event,
+                    Ok(Err(RecvError::TransferLimitExceeded)) => continue,
+                    Ok(Err(error)) => return Err(Broken::from(&error)),
+                    Err(_) => break,
+                };
                 drop(self.inbox.take(event.body()));
                 self.receiver.release(event).await.map_err(|_| lost())?;
             }
