@@ -294,6 +294,43 @@ fn whoever_does_not_speak_coap_is_told_apart() {
     }
 }
 
+/// Thousands of requests in a few packets, each for half a megabyte, of clients that never read: what is answered waits for
+/// them, and what is not answered yet waits with them.
+#[test]
+fn clients_that_do_not_read_cost_little() {
+    const CLIENTS: usize = 10;
+    let tracemq = Tracemq::new();
+    for delay in [&[][..], &["--delay", "100ms"]] {
+        let (serve, url) = serve(&tracemq, "coap+tcp", &[&["--quiet"], delay].concat());
+        let file = tracemq.write("body", "x".repeat(500_000));
+        tracemq.cmd(["pub", &url, "/big", "--file", path(&file)]).finish().expect(0);
+        let before = resident_kib(serve.pid());
+        let address = url.trim_start_matches("coap+tcp://").to_owned();
+        // A CSM with 8 MiB and Block-Wise-Transfer, and GET /big again and again.
+        let csm = [0x50, 0xE1, 0x23, 0x80, 0x00, 0x00, 0x20];
+        let get = [0x41, 0x01, 0x07, 0xB3, b'b', b'i', b'g'];
+        let flood = [&csm[..], &get.repeat(5000)].concat();
+        let clients: Vec<TcpStream> = (0..CLIENTS)
+            .map(|_| {
+                let mut client = TcpStream::connect(&address).expect("a connection");
+                client.set_read_timeout(Some(SHORT)).expect("a time-out");
+                client.write_all(&flood).expect("the system holds it");
+                // Its CSM has come, and so will the answers.
+                client.read_exact(&mut [0; 4]).expect("a CSM");
+                client
+            })
+            .collect();
+        // Others are answered meanwhile, in whose turn the clients have had theirs.
+        for _ in 0..10 {
+            let got = tracemq.cmd(["request", &url, "/big"]).limit(LONG).finish().expect(0);
+            assert_eq!(got.text().trim().len(), "/big ".len() + 500_000);
+        }
+        let after = resident_kib(serve.pid());
+        assert!(after < before + 5 * 1024 * CLIENTS as u64, "{before} KiB before, {after} KiB after");
+        drop(clients);
+    }
+}
+
 #[test]
 fn a_hostile_client_is_cut_off() {
     let tracemq = Tracemq::new();

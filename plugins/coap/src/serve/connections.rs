@@ -34,6 +34,8 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const CHUNK: usize = 16 << 10;
 /// While so much waits to be read by the client, nothing more is read of it, and it is told nothing.
 const MOST_WAITING: usize = 1 << 20;
+/// The longest message of ours, whatever the client takes: a longer body is fetched in several.
+const LONGEST_ANSWER: usize = 1 << 20;
 /// What a message may have beside the longest body.
 const OVERHEAD: usize = 64 << 10;
 
@@ -152,6 +154,8 @@ impl Front {
             sender: Sender { peer, transport: self.transport, message: None, identity, to_group: false },
             ready: false,
             delayed: VecDeque::new(),
+            delayed_bytes: 0,
+            writing: Bytes::new(),
             over: None,
         };
         connection.run(socket, stopping).await;
@@ -176,6 +180,9 @@ struct Connection {
     ready: bool,
     /// Answers that wait because of --delay, in the order in which they are due.
     delayed: VecDeque<(Instant, Packet)>,
+    delayed_bytes: usize,
+    /// What has left the stream and not been taken by the socket.
+    writing: Bytes,
     over: Option<String>,
 }
 
@@ -185,11 +192,11 @@ impl Connection {
         let wake = self.desk.wake();
         let greeting = Instant::now() + PATIENCE;
         let mut buffer = BytesMut::with_capacity(CHUNK);
-        let mut writing = Bytes::new();
         while self.over.is_none() {
+            self.happenings();
             self.notify();
-            if writing.is_empty() {
-                writing = self.stream.take_outgoing();
+            if self.writing.is_empty() {
+                self.writing = self.stream.take_outgoing();
             }
             let due = match self.delayed.front() {
                 Some((due, _)) => Some(*due),
@@ -206,20 +213,16 @@ impl Connection {
             tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stopping| *stopping) => break,
-                written = write.write(&writing), if !writing.is_empty() => match written {
-                    Ok(length) => writing.advance(length),
+                written = write.write(&self.writing), if !self.writing.is_empty() => match written {
+                    Ok(length) => self.writing.advance(length),
                     Err(error) => self.over = Some(error.to_string()),
                 },
                 // Of a client that does not read, nothing is read either.
                 count = read.read_buf(&mut buffer), if has_room => match count {
-                    Ok(0) => {
-                        self.stream.ended();
-                        self.happenings();
-                    }
+                    Ok(0) => self.stream.ended(),
                     Ok(_) => {
                         self.stream.receive(&buffer.split());
                         buffer.reserve(CHUNK);
-                        self.happenings();
                     }
                     Err(error) => self.over = Some(error.to_string()),
                 },
@@ -229,7 +232,7 @@ impl Connection {
         }
         self.stream.release();
         let last = async {
-            write.write_all(&writing).await?;
+            write.write_all(&self.writing).await?;
             write.write_all(&self.stream.take_outgoing()).await?;
             write.shutdown().await
         };
@@ -238,12 +241,15 @@ impl Connection {
     }
 
     fn has_room(&self) -> bool {
-        self.stream.waiting() < MOST_WAITING && self.delayed.len() < 1024
+        let waiting = self.writing.len() + self.stream.waiting() + self.delayed_bytes;
+        waiting < MOST_WAITING && self.delayed.len() < 1024
     }
 
+    /// Deals with what came, as far as there is room for the answers.
     fn happenings(&mut self) {
-        self.desk.has_room(self.stream.room());
-        while let Some(event) = self.stream.poll_event() {
+        self.desk.has_room(self.stream.room(LONGEST_ANSWER));
+        while self.over.is_none() && self.has_room() {
+            let Some(event) = self.stream.poll_event() else { return };
             match event {
                 StreamEvent::Ready => self.ready = true,
                 StreamEvent::Request(packet) => self.requested(packet),
@@ -261,7 +267,10 @@ impl Connection {
         reply.packet.set_token(token);
         match reply.after.is_zero() {
             true => self.send(&reply.packet),
-            false => self.delayed.push_back((now + reply.after, reply.packet)),
+            false => {
+                self.delayed_bytes += reply.packet.payload.len();
+                self.delayed.push_back((now + reply.after, reply.packet));
+            }
         }
     }
 
@@ -272,6 +281,7 @@ impl Connection {
         }
         while self.delayed.front().is_some_and(|(due, _)| *due <= now) {
             if let Some((_, packet)) = self.delayed.pop_front() {
+                self.delayed_bytes -= packet.payload.len();
                 self.send(&packet);
             }
         }

@@ -61,7 +61,7 @@ impl Client {
 
     /// What goes into one message to the server.
     pub fn room(&self) -> Room {
-        self.stream.room()
+        self.stream.room(usize::MAX)
     }
 
     /// Why there is no connection any more.

@@ -171,9 +171,10 @@ impl Stream {
         self.theirs
     }
 
-    /// What goes into one message to the other end: blocks of any size (BERT) where it knows them (section 6).
-    pub fn room(&self) -> Room {
-        Room::of_stream(self.theirs, self.blocks && self.theirs > BASE_SIZE)
+    /// What goes into one message to the other end, of at most so many bytes: blocks of any size (BERT) where it knows them
+    /// (section 6).
+    pub fn room(&self, most: usize) -> Room {
+        Room::of_stream(self.theirs.min(most), self.blocks && self.theirs > BASE_SIZE)
     }
 
     /// Bytes that wait to be sent.
