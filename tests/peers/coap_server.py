@@ -136,6 +136,7 @@ async def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bind", default="127.0.0.1")
     parser.add_argument("--port", type=int)
+    parser.add_argument("--tcp", action="store_true", help="coap+tcp alone, at this port")
     arguments = parser.parse_args()
     port = arguments.port
     if not port:
@@ -155,7 +156,10 @@ async def main():
         "code": Codes(),
     }.items():
         site.add_resource([path], found)
-    context = await aiocoap.Context.create_server_context(site, bind=(arguments.bind, port))
+    transports = ["tcpserver"] if arguments.tcp else None
+    context = await aiocoap.Context.create_server_context(
+        site, bind=(arguments.bind, port), transports=transports
+    )
     say("port", port)
     await asyncio.get_running_loop().create_future()
     await context.shutdown()

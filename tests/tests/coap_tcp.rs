@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use tracemq_tests::{
-    Certificates, Identity, LIBCOAP, LONG, LibcoapServer, Proxy, ProxyKind, Run, SHORT, Tracemq, json,
-    libcoap_client, resident_kib,
+    Certificates, Cmd, Identity, LIBCOAP, LONG, LibcoapServer, Proxy, ProxyKind, Run, SHORT, Tracemq,
+    free_port, json, libcoap_client, peer_script, resident_kib,
 };
 
 fn path(path: &std::path::Path) -> &str {
@@ -292,6 +292,36 @@ fn whoever_does_not_speak_coap_is_told_apart() {
         get(port).expect_failure(3, &[part]);
         server.join().expect("the server");
     }
+}
+
+/// Of aiocoap, which takes messages of 1 MiB and has BERT: three of them hold three megabytes.
+#[test]
+fn aiocoap_talks_in_messages_of_many_blocks() {
+    const LENGTH: usize = 3_000_000;
+    let tracemq = Tracemq::new();
+    let body = "0123456789".repeat(LENGTH / 10);
+    let file = tracemq.write("body", &body);
+    let port = free_port().to_string();
+    let server = Cmd::python().arg(peer_script("coap_server.py")).args(["--tcp", "--port", &port]).start();
+    server.wait_stdout("port ");
+    let url = format!("coap+tcp://127.0.0.1:{port}");
+    let put = tracemq.cmd(["pub", &url, "/store", "--json", "--file", path(&file)]).limit(LONG).finish();
+    assert_eq!(published(put)["request_blocks"], 3);
+    server.wait_stdout(&format!("PUT {LENGTH}"));
+    let done = tracemq.cmd(["request", &url, "/store", "--format", "json"]).limit(LONG).finish().expect(0);
+    assert_eq!(json(&done.text())["payload"].as_str(), Some(&*body));
+    let ticks = tracemq.cmd(["sub", &url, "/ticks", "-C", "3"]).limit(LONG).finish().expect(0);
+    assert_eq!(ticks.lines().len(), 3);
+
+    let (serve, url) = serve(&tracemq, "coap+tcp", &[]);
+    let client = |arguments: &[&str]| {
+        let client = Cmd::python().args(["-W", "ignore", "-m", "aiocoap.cli.client", "--quiet"]);
+        client.args(arguments).arg(format!("{url}/body")).limit(LONG).finish().expect(0)
+    };
+    client(&["-m", "PUT", "--payload", &format!("@{}", path(&file))]);
+    assert_eq!(client(&[]).text().trim(), body);
+    let request = json(&serve.wait_stdout("\"PUT\""));
+    assert_eq!(request["payload"].as_str().map(str::len), Some(LENGTH), "{}", request["meta"]);
 }
 
 /// Thousands of requests in a few packets, each for half a megabyte, of clients that never read: what is answered waits for
