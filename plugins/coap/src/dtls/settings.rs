@@ -34,6 +34,8 @@ const GROUPS: &str = "P-256:X25519:P-384:P-521";
 const SIGNATURES: &str = "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ed25519:RSA-PSS+SHA256:RSA-PSS+SHA384:RSA-PSS+SHA512:RSA+SHA256:RSA+SHA384:RSA+SHA512";
 /// Of a handshake's datagrams: what IPv6 carries anywhere, 1280, without its header and UDP's.
 const MTU: u32 = 1232;
+/// SSL_OP_IGNORE_UNEXPECTED_EOF: the openssl crate has no name for it where OpenSSL is older than 3.0, which needs it not.
+const IGNORE_UNEXPECTED_EOF: u8 = 1 << 7;
 /// How long a cookie is good, at least; at most twice as long.
 const COOKIE_PERIOD: Duration = Duration::from_secs(60);
 
@@ -338,7 +340,7 @@ fn common(over: Over, method: SslMethod) -> Result<SslContextBuilder, ErrorStack
         // What could not be written is written later, from where it then is.
         builder.set_mode(SslMode::ACCEPT_MOVING_WRITE_BUFFER | SslMode::ENABLE_PARTIAL_WRITE);
         // CoAP's messages say where they end.
-        builder.set_options(SslOptions::IGNORE_UNEXPECTED_EOF);
+        builder.set_options(SslOptions::from_bits_retain(IGNORE_UNEXPECTED_EOF.into()));
     }
     builder.set_groups_list(GROUPS)?;
     builder.set_sigalgs_list(SIGNATURES)?;
