@@ -40,9 +40,13 @@ impl Outcomes {
         range.for_each(|index| self.settle(index, outcome.clone()));
     }
 
-    /// All outcomes, in the order of the messages, once every one is known. They are given away only once.
+    /// All outcomes, in the order of the messages, once every one is known. They are given away only once; what is settled
+    /// after that counts for nothing.
     pub fn complete(&mut self) -> Option<Vec<Outcome>> {
-        (self.open == 0).then(|| std::mem::take(&mut self.known).into_iter().flatten().collect())
+        (self.open == 0).then(|| {
+            self.count = 0;
+            std::mem::take(&mut self.known).into_iter().flatten().collect()
+        })
     }
 
     /// All outcomes, in the order of the messages. `otherwise` is asked for those that are not known, by their index.
@@ -84,6 +88,8 @@ mod tests {
         outcomes.settle_range(0..3, &Outcome::sent());
         let all = outcomes.complete().expect("all are known");
         assert_eq!(all.iter().map(Outcome::is_success).collect::<Vec<_>>(), [true, true, false]);
+        outcomes.settle(0, Outcome::sent());
+        assert!(outcomes.complete().is_some_and(|none| none.is_empty()), "they are given away");
         assert!(Outcomes::new(0).complete().is_some_and(|none| none.is_empty()));
     }
 }
