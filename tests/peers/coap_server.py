@@ -132,17 +132,18 @@ class Codes(resource.Resource):
         return Message(code=Code(int(number[0]) << 5 | int(number[1])), payload=b"because")
 
 
+def free_port():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 async def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bind", default="127.0.0.1")
     parser.add_argument("--port", type=int)
     parser.add_argument("--tcp", action="store_true", help="coap+tcp alone, at this port")
     arguments = parser.parse_args()
-    port = arguments.port
-    if not port:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
     site = resource.Site()
     site.add_resource([".well-known", "core"], resource.WKCResource(site.get_resources_as_linkheader))
     for path, found in {
@@ -157,9 +158,17 @@ async def main():
     }.items():
         site.add_resource([path], found)
     transports = ["tcpserver"] if arguments.tcp else None
-    context = await aiocoap.Context.create_server_context(
-        site, bind=(arguments.bind, port), transports=transports
-    )
+    while True:
+        port = arguments.port or free_port()
+        try:
+            context = await aiocoap.Context.create_server_context(
+                site, bind=(arguments.bind, port), transports=transports
+            )
+            break
+        except OSError:
+            # Free for datagrams, it may be taken for TCP, which aiocoap serves as well.
+            if arguments.port:
+                raise
     say("port", port)
     await asyncio.get_running_loop().create_future()
     await context.shutdown()

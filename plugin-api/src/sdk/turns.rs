@@ -11,35 +11,50 @@ use tokio::sync::oneshot;
 
 /// The order of the calls on one connection.
 #[derive(Default)]
-pub(super) struct Turns(Mutex<Option<oneshot::Receiver<()>>>);
+pub(super) struct Turns(Mutex<Option<Before>>);
+
+/// Tells when the call before has begun; or, when that was given up while it waited itself, for whom it waited.
+type Before = oneshot::Receiver<GivenUp>;
+
+struct GivenUp(Option<Before>);
 
 /// A place in the order, taken when the call is made.
 pub(super) struct Turn {
-    before: Option<oneshot::Receiver<()>>,
-    begun: oneshot::Sender<()>,
+    before: Option<Before>,
+    begun: Option<oneshot::Sender<GivenUp>>,
 }
 
 impl Turns {
     pub(super) fn next(&self) -> Turn {
         let (begun, after) = oneshot::channel();
         let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(after);
-        Turn { before, begun }
+        Turn { before, begun: Some(begun) }
     }
 }
 
 impl Turn {
-    /// Runs a call in its turn. A call before it that was given up counts as begun.
-    pub(super) async fn run<T>(self, call: impl Future<Output = T>) -> T {
-        if let Some(before) = self.before {
-            // An error says that its sender is gone: it was given up.
-            let _ = before.await;
+    /// Runs a call in its turn. One before it that was given up lets nobody past those before that.
+    pub(super) async fn run<T>(mut self, call: impl Future<Output = T>) -> T {
+        while let Some(before) = &mut self.before {
+            // An error says that its sender is gone: it has begun.
+            let given_up = before.await.ok();
+            self.before = given_up.and_then(|GivenUp(before)| before);
         }
         let mut call = pin!(call);
         let first = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
-        drop(self.begun);
+        drop(self.begun.take());
         match first {
             Poll::Ready(result) => result,
             Poll::Pending => call.await,
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(begun) = self.begun.take() {
+            // Nobody may come after it.
+            let _ = begun.send(GivenUp(self.before.take()));
         }
     }
 }
